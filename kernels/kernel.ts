@@ -1,0 +1,132 @@
+/**
+ * The contract between a kernel and whoever launches it.
+ *
+ * A kernel file turns a problem (sizes, layouts, options) and what a device can do into a `Program`: complete WGSL, the
+ * order of its bindings, its uniform words, its grid and its cost. It knows no tensor and makes no GPU object.
+ */
+
+/** What a kernel may count on. The engine fills it from the adapter; tests may fill it by hand. */
+export interface Capabilities {
+  /** `shader-f16` is enabled on the device. */
+  readonly f16: boolean
+  /** `subgroups` is enabled; sizes are those the adapter reports (0 when unknown). */
+  readonly subgroups: boolean
+  readonly subgroupMinSize: number
+  readonly subgroupMaxSize: number
+  /** The adapter runs on the CPU (lavapipe, SwiftShader): no workgroup tiling, vec4 register tiles. */
+  readonly software: boolean
+  /** Bytes of workgroup memory a workgroup may use. */
+  readonly maxWorkgroupBytes: number
+  /** Invocations a workgroup may have, and along x. */
+  readonly maxInvocations: number
+  /** Storage buffers a stage may bind. */
+  readonly maxStorageBuffers: number
+  /** Workgroups along one dimension of a grid (65,535 on most adapters). */
+  readonly maxGrid: number
+}
+
+/** WebGPU's guaranteed limits, with no optional feature: what every kernel must at least run on. */
+export const baselineCapabilities: Capabilities = {
+  f16: false,
+  subgroups: false,
+  subgroupMinSize: 0,
+  subgroupMaxSize: 0,
+  software: false,
+  maxWorkgroupBytes: 16384,
+  maxInvocations: 256,
+  maxStorageBuffers: 8,
+  maxGrid: 65535,
+}
+
+/** A storage binding of a program; its place in `Program.bindings` is its `@binding` index in group 0. */
+export interface Binding {
+  /** Name of the WGSL variable. */
+  readonly name: string
+  /** WGSL type of one array element: `f32`, `vec4f`, `i32`, `u32`, `f16`. */
+  readonly type: string
+  readonly access: 'read' | 'read_write'
+}
+
+/** Arithmetic and traffic of one launch, for rooflines. */
+export interface Cost {
+  /** Floating-point operations; a multiply-add counts 2. */
+  readonly flops: number
+  /** Bytes that must cross memory at least once: every input read once, every output written once. */
+  readonly bytes: number
+}
+
+/** One launch, ready for a device: entry point `main`, group 0, storage bindings first, the uniform block (if any) last. */
+export interface Program {
+  /** Short name for profiles, e.g. `matmul.register.4x4`. */
+  readonly label: string
+  /** Complete WGSL. Equal text means an equal pipeline. */
+  readonly wgsl: string
+  readonly bindings: readonly Binding[]
+  /** Words of the uniform block, or empty when the kernel has none. Floats travel as their bits (`f32Bits`). */
+  readonly uniforms: Uint32Array
+  readonly grid: readonly [number, number, number]
+  readonly cost: Cost
+  /** Bytes of workgroup memory and f32 accumulators a thread keeps, for the benchmark's occupancy estimate. */
+  readonly workgroupBytes?: number
+  readonly accumulators?: number
+}
+
+/** One way to do a problem. The first variant of a list is the heuristic's choice; the tuner measures all of them. */
+export interface Variant {
+  readonly name: string
+  readonly program: () => Program
+}
+
+/**
+ * A pointwise tail that the engine generates and a kernel calls on every result before it is stored.
+ * `wgsl` defines the function named in the kernel's own documentation and may read `bindings`, which the kernel
+ * puts between its own storage bindings and the uniform block.
+ */
+export interface Epilogue {
+  readonly bindings: readonly Binding[]
+  readonly wgsl: string
+  /** Distinguishes pipelines; usually the text itself. */
+  readonly flopsPerOutput: number
+}
+
+/** WGSL declarations of storage bindings, in order, starting at `@binding(first)`. */
+export function declareBindings(bindings: readonly Binding[], first = 0): string {
+  return bindings
+    .map((b, i) => `@group(0) @binding(${first + i}) var<storage, ${b.access}> ${b.name}: array<${b.type}>;`)
+    .join('\n')
+}
+
+/** WGSL of a uniform block `name` whose members are 4-byte scalars in order, at `@binding(index)`. */
+export function declareUniforms(members: Record<string, 'u32' | 'i32' | 'f32'>, index: number, name = 'u'): string {
+  const body = Object.entries(members).map(([key, type]) => `  ${key}: ${type},`)
+  return `struct Uniforms {\n${body.join('\n')}\n}\n@group(0) @binding(${index}) var<uniform> ${name}: Uniforms;`
+}
+
+/** Uniform words for `declareUniforms`, in the same order; f32 members are given as numbers and bit-cast here. */
+export function packUniforms(members: Record<string, 'u32' | 'i32' | 'f32'>, values: Record<string, number>): Uint32Array {
+  const words = new Uint32Array(Object.keys(members).length)
+  const view = new DataView(words.buffer)
+  Object.entries(members).forEach(([key, type], i) => {
+    const value = values[key]
+    if (value === undefined) throw new Error(`packUniforms: no value for '${key}'`)
+    if (type === 'f32') view.setFloat32(4 * i, value, true)
+    else if (type === 'i32') view.setInt32(4 * i, value, true)
+    else view.setUint32(4 * i, value, true)
+  })
+  return words
+}
+
+/**
+ * Workgroups in up to three dimensions for `count` of them: beyond `maxGrid` the rest folds into y. The kernel gets its
+ * linear index as `wid.x + wid.y * numWorkgroups.x` and must return when that reaches `count`.
+ */
+export function foldGrid(count: number, maxGrid: number): [number, number, number] {
+  if (count <= maxGrid) return [Math.max(count, 1), 1, 1]
+  const y = Math.ceil(count / maxGrid)
+  return [Math.ceil(count / y), y, 1]
+}
+
+/** Smallest multiple of `step` that is at least `value`. */
+export const roundUp = (value: number, step: number): number => Math.ceil(value / step) * step
+
+export const ceilDiv = (a: number, b: number): number => Math.ceil(a / b)
