@@ -1,0 +1,185 @@
+/**
+ * Gradients of LayerNorm. With x̂ = (x − mean)·rstd and g = dy·γ:
+ *
+ *   dx     = rstd·(g − mean(g) − x̂·mean(g·x̂))      means over the row
+ *   dgamma = Σ_rows dy·x̂,   dbeta = Σ_rows dy
+ *
+ * The parameter kernel is one launch without atomics: a workgroup owns `columns` columns, deals the rows to its
+ * `splits` threads a column, and adds the splits by a tree in workgroup memory. Each thread sums blocks of 64 rows
+ * before it adds them to its total, so that a million rows lose no more digits than a thousand.
+ */
+import type { Binding, Capabilities, Program, Variant } from '../kernel.ts'
+import { ceilDiv, declareBindings, declareUniforms, foldGrid, packUniforms } from '../kernel.ts'
+import type { RowLayout, RowProblem } from '../softmax/rows.ts'
+import * as rows from '../softmax/rows.ts'
+
+const inputUniforms = { rows: 'u32', elements: 'u32', width: 'f32' } as const
+
+function inputsProgram(problem: RowProblem, layout: RowLayout, caps: Capabilities): Program {
+  const type = rows.elementType(layout)
+  const bindings: Binding[] = [
+    { name: 'x', type, access: 'read' },
+    { name: 'gamma', type, access: 'read' },
+    { name: 'dy', type, access: 'read' },
+    { name: 'mean', type: 'f32', access: 'read' },
+    { name: 'rstd', type: 'f32', access: 'read' },
+    { name: 'dx', type, access: 'read_write' },
+  ]
+  const terms = (read: (array: string) => string): string =>
+    `let g = ${read('dy')} * gamma[i]; let xhat = (${read('x')} - mu) * r;`
+  const wgsl = `${rows.rowHeader(layout)}${declareBindings(bindings)}
+${declareUniforms(inputUniforms, bindings.length)}
+${rows.rowFunctions(layout)}
+${rows.rowMain(layout)}
+  let mu = mean[row];
+  let r = rstd[row];
+${rows.keepRows(layout, ['x', 'dy'])}
+  var sumG = 0.0;
+  var sumGx = 0.0;
+${rows.eachElement(layout, (read) => `${terms(read)} sumG += total(g); sumGx += total(g * xhat);`)}
+  let meanG = rowSum(sumG, slot) / u.width;
+  let meanGx = rowSum(sumGx, slot) / u.width;
+  if (!live) { return; }
+${rows.eachElement(layout, (read) => `${terms(read)} dx[base + i] = (g - meanG - xhat * meanGx) * r;`)}
+}
+`
+  const { rows: count, width } = problem
+  return {
+    label: `layernorm.backward.inputs.${layout.name}`,
+    wgsl,
+    bindings,
+    uniforms: packUniforms(inputUniforms, { rows: count, elements: rows.rowElements(problem, layout), width }),
+    grid: rows.rowGrid(problem, layout, caps),
+    cost: { flops: 14 * count * width, bytes: 4 * (3 * count * width + width + 2 * count) },
+    workgroupBytes: rows.rowBytes(layout),
+  }
+}
+
+/** Bindings: x, gamma [width], dy, mean [rows], rstd [rows], dx (rw); x, dy, dx [rows, width] contiguous f32. */
+export function layerNormBackwardInputVariants(problem: RowProblem, caps: Capabilities): Variant[] {
+  return rows
+    .rowLayouts(problem, caps)
+    .map((layout) => ({ name: layout.name, program: () => inputsProgram(problem, layout, caps) }))
+}
+
+const parameterUniforms = { rows: 'u32', elements: 'u32' } as const
+
+function parametersProgram(
+  problem: RowProblem,
+  columns: number,
+  splits: number,
+  vector: boolean,
+  caps: Capabilities,
+): Program {
+  const type = vector ? 'vec4f' : 'f32'
+  const bindings: Binding[] = [
+    { name: 'x', type, access: 'read' },
+    { name: 'dy', type, access: 'read' },
+    { name: 'mean', type: 'f32', access: 'read' },
+    { name: 'rstd', type: 'f32', access: 'read' },
+    { name: 'dgamma', type, access: 'read_write' },
+    { name: 'dbeta', type, access: 'read_write' },
+  ]
+  const threads = columns * splits
+  const tree = `
+  gammaSums[slot] = sumGamma;
+  betaSums[slot] = sumBeta;
+  for (var step = ${threads / 2}u; step >= ${columns}u; step >>= 1u) {
+    workgroupBarrier();
+    if (slot < step) {
+      gammaSums[slot] += gammaSums[slot + step];
+      betaSums[slot] += betaSums[slot + step];
+    }
+  }
+  if (slot < ${columns}u) { sumGamma = gammaSums[slot]; sumBeta = betaSums[slot]; }`
+  const wgsl = `${declareBindings(bindings)}
+${declareUniforms(parameterUniforms, bindings.length)}
+alias Element = ${type};
+${splits > 1 ? `var<workgroup> gammaSums: array<Element, ${threads}>;\nvar<workgroup> betaSums: array<Element, ${threads}>;` : ''}
+@compute @workgroup_size(${threads})
+fn main(@builtin(local_invocation_index) slot: u32, @builtin(workgroup_id) group: vec3u,
+        @builtin(num_workgroups) groups: vec3u) {
+  let column = (group.x + group.y * groups.x) * ${columns}u + slot % ${columns}u;
+  let split = slot / ${columns}u;
+  var sumGamma = Element();
+  var sumBeta = Element();
+  if (column < u.elements) {
+    for (var block = split; block < u.rows; block += ${64 * splits}u) {
+      var blockGamma = Element();
+      var blockBeta = Element();
+      let end = min(u.rows, block + ${64 * splits}u);
+      for (var row = block; row < end; row += ${splits}u) {
+        let g = dy[row * u.elements + column];
+        blockGamma += g * ((x[row * u.elements + column] - mean[row]) * rstd[row]);
+        blockBeta += g;
+      }
+      sumGamma += blockGamma;
+      sumBeta += blockBeta;
+    }
+  }
+${splits > 1 ? tree : ''}
+  if (split == 0u && column < u.elements) { dgamma[column] = sumGamma; dbeta[column] = sumBeta; }
+}
+`
+  const { rows: count, width } = problem
+  const elements = vector ? width / 4 : width
+  return {
+    label: `layernorm.backward.parameters.${columns}x${splits}${vector ? '.vec4' : ''}`,
+    wgsl,
+    bindings,
+    uniforms: packUniforms(parameterUniforms, { rows: count, elements }),
+    grid: foldGrid(ceilDiv(elements, columns), caps.maxGrid),
+    cost: { flops: 5 * count * width, bytes: 4 * (2 * count * width + 2 * count + 2 * width) },
+    workgroupBytes: splits > 1 ? threads * (vector ? 32 : 8) : 0,
+  }
+}
+
+/** Bindings: x, dy [rows, width], mean, rstd [rows], dgamma (rw), dbeta (rw) [width]; contiguous f32; deterministic. */
+export function layerNormBackwardParamsVariants(problem: RowProblem, caps: Capabilities): Variant[] {
+  const vector = problem.width % 4 === 0
+  const variant = (columns: number, splits: number, vec: boolean): Variant => ({
+    name: `columns${columns}x${splits}${vec ? '.vec4' : ''}`,
+    program: () => parametersProgram(problem, columns, splits, vec, caps),
+  })
+  if (caps.software) return [variant(8, 1, vector), variant(8, 4, vector)]
+  const most = Math.min(256, caps.maxInvocations, caps.maxWorkgroupBytes / 32)
+  const threads = 2 ** Math.floor(Math.log2(most))
+  return [
+    variant(16, threads / 16, false),
+    variant(32, threads / 32, false),
+    ...(vector ? [variant(8, threads / 8, true)] : []),
+  ]
+}
+
+/** Float64 reference of all three gradients; mean and rstd as the forward kernel returns them. */
+export function layerNormBackwardReference(
+  problem: RowProblem,
+  x: ArrayLike<number>,
+  gamma: ArrayLike<number>,
+  dy: ArrayLike<number>,
+  mean: ArrayLike<number>,
+  rstd: ArrayLike<number>,
+): { dx: Float64Array; dgamma: Float64Array; dbeta: Float64Array } {
+  const { rows: count, width } = problem
+  const dx = new Float64Array(count * width)
+  const dgamma = new Float64Array(width)
+  const dbeta = new Float64Array(width)
+  for (let row = 0; row < count; row++) {
+    let sumG = 0
+    let sumGx = 0
+    for (let i = 0; i < width; i++) {
+      const at = row * width + i
+      const xhat = (x[at]! - mean[row]!) * rstd[row]!
+      sumG += dy[at]! * gamma[i]!
+      sumGx += dy[at]! * gamma[i]! * xhat
+      dgamma[i]! += dy[at]! * xhat
+      dbeta[i]! += dy[at]!
+    }
+    for (let i = 0; i < width; i++) {
+      const at = row * width + i
+      const xhat = (x[at]! - mean[row]!) * rstd[row]!
+      dx[at] = rstd[row]! * (dy[at]! * gamma[i]! - sumG / width - (xhat * sumGx) / width)
+    }
+  }
+  return { dx, dgamma, dbeta }
+}

@@ -1,0 +1,141 @@
+/**
+ * Softmax and log-softmax over the last axis, and their gradients.
+ *
+ *   softmax       y = exp(x − max) / Σ exp(x − max)          dx = y·(dy − Σ y·dy)
+ *   log-softmax   y = x − max − log Σ exp(x − max)           dx = dy − exp(y)·Σ dy
+ *
+ * x, y, dy, dx [rows, width], contiguous f32. A row of −∞ alone gives zeros (log: −∞) instead of NaN. A NaN in a row
+ * makes the whole row NaN.
+ */
+import type { Binding, Capabilities, Program, Variant } from '../kernel.ts'
+import { declareBindings, declareUniforms, packUniforms } from '../kernel.ts'
+import type { RowLayout, RowProblem } from './rows.ts'
+import * as rows from './rows.ts'
+
+export interface SoftmaxProblem extends RowProblem {
+  /** Log-softmax instead of softmax. */
+  readonly log: boolean
+}
+
+const uniforms = { rows: 'u32', elements: 'u32' } as const
+
+function build(
+  problem: SoftmaxProblem,
+  layout: RowLayout,
+  caps: Capabilities,
+  label: string,
+  inputs: readonly string[],
+  output: string,
+  flops: number,
+  body: string,
+): Program {
+  const type = rows.elementType(layout)
+  const bindings: Binding[] = [
+    ...inputs.map((name): Binding => ({ name, type, access: 'read' })),
+    { name: output, type, access: 'read_write' },
+  ]
+  const wgsl = `${rows.rowHeader(layout)}${declareBindings(bindings)}
+${declareUniforms(uniforms, bindings.length)}
+${rows.rowFunctions(layout)}
+${rows.rowMain(layout)}
+${rows.keepRows(layout, inputs)}
+${body}
+}
+`
+  const elements = problem.rows * problem.width
+  return {
+    label: `${label}.${layout.name}`,
+    wgsl,
+    bindings,
+    uniforms: packUniforms(uniforms, { rows: problem.rows, elements: rows.rowElements(problem, layout) }),
+    grid: rows.rowGrid(problem, layout, caps),
+    cost: { flops: flops * elements, bytes: 4 * bindings.length * elements },
+    workgroupBytes: rows.rowBytes(layout),
+  }
+}
+
+// The maximum starts at the lowest finite number: a row of −∞ then sums exp(−∞) = 0, and the sum tells it apart.
+const rowStatistics = (layout: RowLayout): string => `  var high = -3.4028234e38;
+${rows.eachElement(layout, (read) => `high = max(high, largest(${read('x')}));`)}
+  high = rowMax(high, slot);
+  var sum = 0.0;
+${rows.eachElement(layout, (read) => `sum += total(exp(${read('x')} - high));`)}
+  sum = rowSum(sum, slot);
+  if (!live) { return; }
+  let empty = sum == 0.0;`
+
+function forwardProgram(problem: SoftmaxProblem, layout: RowLayout, caps: Capabilities): Program {
+  const finish = problem.log
+    ? `  let shift = select(log(sum), 0.0, empty);
+${rows.eachElement(layout, (read) => `y[base + i] = (${read('x')} - high) - shift;`)}`
+    : `  let scale = select(1.0 / sum, 0.0, empty);
+${rows.eachElement(layout, (read) => `y[base + i] = exp(${read('x')} - high) * scale;`)}`
+  const label = problem.log ? 'logsoftmax' : 'softmax'
+  return build(problem, layout, caps, label, ['x'], 'y', 6, `${rowStatistics(layout)}\n${finish}`)
+}
+
+function backwardProgram(problem: SoftmaxProblem, layout: RowLayout, caps: Capabilities): Program {
+  const body = problem.log
+    ? `  var sum = 0.0;
+${rows.eachElement(layout, (read) => `sum += total(${read('dy')});`)}
+  sum = rowSum(sum, slot);
+  if (!live) { return; }
+${rows.eachElement(layout, (read) => `dx[base + i] = ${read('dy')} - exp(${read('y')}) * sum;`)}`
+    : `  var sum = 0.0;
+${rows.eachElement(layout, (read) => `sum += total(${read('y')} * ${read('dy')});`)}
+  sum = rowSum(sum, slot);
+  if (!live) { return; }
+${rows.eachElement(layout, (read) => `dx[base + i] = ${read('y')} * (${read('dy')} - sum);`)}`
+  const label = problem.log ? 'logsoftmax.backward' : 'softmax.backward'
+  return build(problem, layout, caps, label, ['y', 'dy'], 'dx', 4, body)
+}
+
+/** Bindings: x, y (rw). Any width ≥ 1. */
+export function softmaxVariants(problem: SoftmaxProblem, caps: Capabilities): Variant[] {
+  return rows
+    .rowLayouts(problem, caps)
+    .map((layout) => ({ name: layout.name, program: () => forwardProgram(problem, layout, caps) }))
+}
+
+/** Bindings: y (the forward output, logarithms for log-softmax), dy, dx (rw). */
+export function softmaxBackwardVariants(problem: SoftmaxProblem, caps: Capabilities): Variant[] {
+  return rows
+    .rowLayouts(problem, caps)
+    .map((layout) => ({ name: layout.name, program: () => backwardProgram(problem, layout, caps) }))
+}
+
+/** Float64 reference of the forward formula. */
+export function softmaxReference({ rows: count, width, log }: SoftmaxProblem, x: ArrayLike<number>): Float64Array {
+  const y = new Float64Array(count * width)
+  for (let row = 0; row < count; row++) {
+    let high = -Infinity
+    for (let i = 0; i < width; i++) high = Math.max(high, x[row * width + i]!)
+    const empty = high === -Infinity
+    let sum = 0
+    for (let i = 0; i < width; i++) sum += Math.exp(x[row * width + i]! - high)
+    for (let i = 0; i < width; i++) {
+      const shifted = x[row * width + i]! - high
+      if (log) y[row * width + i] = empty ? -Infinity : shifted - Math.log(sum)
+      else y[row * width + i] = empty ? 0 : Math.exp(shifted) / sum
+    }
+  }
+  return y
+}
+
+/** Float64 reference of the backward formula. */
+export function softmaxBackwardReference(
+  { rows: count, width, log }: SoftmaxProblem,
+  y: ArrayLike<number>,
+  dy: ArrayLike<number>,
+): Float64Array {
+  const dx = new Float64Array(count * width)
+  for (let row = 0; row < count; row++) {
+    let sum = 0
+    for (let i = 0; i < width; i++) sum += log ? dy[row * width + i]! : y[row * width + i]! * dy[row * width + i]!
+    for (let i = 0; i < width; i++) {
+      const at = row * width + i
+      dx[at] = log ? dy[at]! - Math.exp(y[at]!) * sum : y[at]! * (dy[at]! - sum)
+    }
+  }
+  return dx
+}
