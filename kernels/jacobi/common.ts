@@ -1,0 +1,69 @@
+/** What the Jacobi kernels share: the problem, its bindings and cost, and the rotation. */
+import type { Binding, Cost } from '../kernel.ts'
+
+export interface JacobiProblem {
+  readonly batch: number
+  readonly n: number
+  /** Sweeps after which to stop even if not converged. Default 30; 5–10 are usual. */
+  readonly maxSweeps?: number
+  /** Stop when ‖off‖_F ≤ tolerance · ‖S‖_F. Default 1e-7. */
+  readonly tolerance?: number
+}
+
+/** The problem with its defaults filled in. */
+export type JacobiOptions = Required<JacobiProblem>
+
+/** From this size on the matrix and its rotations exceed the 16 KiB of workgroup memory that WebGPU guarantees: scratch is bound. */
+const workFrom = 60
+
+/** Whether launches of this size bind `work` [batch, n, n]; depends on n alone, not on the device or the variant. */
+export const jacobiNeedsWork = (n: number): boolean => n >= workFrom
+
+export function jacobiBindings(n: number): Binding[] {
+  const bindings: Binding[] = [
+    { name: 's', type: 'f32', access: 'read' },
+    { name: 'values', type: 'f32', access: 'read_write' },
+    { name: 'vectors', type: 'f32', access: 'read_write' },
+    { name: 'info', type: 'f32', access: 'read_write' },
+  ]
+  if (jacobiNeedsWork(n)) bindings.push({ name: 'work', type: 'f32', access: 'read_write' })
+  return bindings
+}
+
+/** Flops of eight sweeps (a typical count): a rotation changes 2n entries of rows, of columns and of vectors, 3 flops each. */
+export function jacobiCost({ batch, n }: JacobiProblem): Cost {
+  return { flops: batch * 8 * ((n * (n - 1)) / 2) * 18 * n, bytes: 4 * batch * (2 * n * n + n + 2) }
+}
+
+/** Uniform words of every variant. */
+export const jacobiUniforms = { batch: 'u32', max_sweeps: 'u32', tolerance: 'f32' } as const
+
+/**
+ * `rotation(app, aqq, apq)` → (cos θ, sin θ, tan θ) with |θ| ≤ π/4, such that p' = c p − s q, q' = s p + c q makes the
+ * entry (p, q) zero, and the diagonal becomes app − t apq, aqq + t apq. With the matrix scaled to 1, an entry below
+ * 1e-18 counts as zero: its square would vanish. The Newton step makes c exact to the last bit or so whatever the
+ * adapter's inverseSqrt, since a biased cosine would pull the eigenvectors away from unit length.
+ *
+ * `power_of_two(largest)` → 2^k with largest / 2^k in [1, 2), by its exponent bits; 2^±k are normal numbers.
+ */
+export const jacobiFunctions = /* wgsl */ `
+fn rotation(app: f32, aqq: f32, apq: f32) -> vec3f {
+  if (abs(apq) < 1e-18) { return vec3f(1.0, 0.0, 0.0); }
+  let d = aqq - app;
+  let h = 2.0 * apq;
+  let t = select(-h, h, d >= 0.0) / (abs(d) + sqrt(d * d + h * h));
+  let y = 1.0 + t * t;
+  let r = inverseSqrt(y);
+  let c = r * (1.5 - 0.5 * y * r * r);
+  return vec3f(c, t * c, t);
+}
+
+fn power_of_two(largest: f32) -> f32 {
+  let exponent = clamp((bitcast<u32>(largest) >> 23u) & 255u, 1u, 253u);
+  return bitcast<f32>(exponent << 23u);
+}
+
+fn reciprocal_power_of_two(scale: f32) -> f32 {
+  return bitcast<f32>((254u << 23u) - bitcast<u32>(scale));
+}
+`
