@@ -28,6 +28,7 @@ import { plainEngine } from './plain-tensor.ts'
 const close = (got: number, want: number, tolerance: number, what = '') =>
   assert.ok(Math.abs(got - want) <= tolerance, `${what}: got ${got}, expected ${want} ± ${tolerance}`)
 const sides = (box: Box) => [box.left, box.top, box.right, box.bottom]
+const face = (x: number, y: number, side: number, score = 0.9): Detection => ({ box: squareAround(x, y, side), score })
 const box = (left: number, top: number, right: number, bottom: number): Box => ({ left, top, right, bottom })
 
 // ---------------------------------------------------------------------------------------------------------------- network
@@ -144,9 +145,11 @@ detection('frames go in batches of one size, each answer to its frame', async ()
   assert.equal(runs, [2, 2, 2])
   assert.is(found.length, 5)
   for (const [i, frame] of looked.entries()) {
-    const [x] = ANCHORS.subarray(4 * (30 * frame + 1))
+    const [x, , w] = ANCHORS.subarray(4 * (30 * frame + 1))
     assert.is(found[i].length, 1)
-    close((found[i][0].box.left + found[i][0].box.right) / 2, x * 8, 1e-4, `frame ${frame}`)
+    const { left, right } = found[i][0].box
+    close((left + right) / 2, x * 8, 1e-4, `frame ${frame}, centre`)
+    close(right - left, w * 8, 1e-4, `frame ${frame}, width`)
   }
   assert.equal(await detectFaces(byBrightness, frames, []), [])
   for (const wrong of [7, -1, 0.5]) {
@@ -186,6 +189,9 @@ detection('suppression keeps the best of those that overlap', () => {
   assert.is(suppressOverlaps(faces, 0.1).length, 2)
   assert.is(suppressOverlaps(faces, 0.9).length, 4)
   assert.equal(suppressOverlaps([], 0.3), [])
+  const nested = [face(2, 2, 4), face(2, 2, 2)] // exactly 1/4
+  assert.is(suppressOverlaps(nested, 0.25).length, 2)
+  assert.is(suppressOverlaps(nested, 0.24).length, 1)
 })
 
 detection('what suppression keeps never overlaps more than allowed, and what it drops always does', () => {
@@ -211,7 +217,6 @@ detection.run()
 
 const tracks = suite('face tracks')
 
-const face = (x: number, y: number, side: number, score = 0.9): Detection => ({ box: squareAround(x, y, side), score })
 const sample = (frame: number, ...detections: Detection[]) => ({ frame, detections })
 
 tracks('sampling looks at every k-th frame and the last', () => {
@@ -418,6 +423,17 @@ crops('a quarter turn is an affine map too', () => {
   warpFrame(scattered, 1, [0, 1, -1, 0, 12, 0], 10, 12, out)
   for (let r = 0; r < 12; r++)
     for (let c = 0; c < 10; c++) assert.is(out[3 * (r * 10 + c)], scatter(1, c, 11 - r, 0), `(${r}, ${c})`)
+})
+
+crops('each axis of the output is averaged over what it covers itself', () => {
+  const out = new Uint8Array(10 * 6 * 3)
+  // Output (x, y) of the 10×6 image shows source (12 − 2y, x): one source row a column, two source columns a row.
+  warpFrame(scattered, 0, [0, 1, -2, 0, 12, 0], 10, 6, out)
+  for (let r = 0; r < 6; r++)
+    for (let c = 0; c < 10; c++) {
+      const mean = (scatter(0, c, 11 - 2 * r, 0) + scatter(0, c, 10 - 2 * r, 0)) / 2
+      assert.is(out[3 * (r * 10 + c)], Math.floor(mean + 0.5), `(${r}, ${c})`)
+    }
 })
 
 crops('an empty box or a size that is none is refused', () => {

@@ -3,6 +3,7 @@
  * The engine comes in as three functions, so this file needs none of its types and tests can bring a plain one.
  */
 import { readFileSync } from 'node:fs'
+import { parseSafetensors } from '../../engine/safetensors.ts'
 import type { ConvTensor } from './ultraface.ts'
 import { INPUT_HEIGHT, INPUT_WIDTH, ultraface } from './ultraface.ts'
 
@@ -33,13 +34,15 @@ export type FaceNetwork = (
 
 /** The network with its vendored weights. Throws where the file and the architecture do not agree. */
 export function openFaceNetwork<T extends ConvTensor<T>>(engine: ConvEngine<T>): FaceNetwork {
-  const file = readFloat32Safetensors(readFileSync(WEIGHTS))
-  const unused = new Set(file.keys())
+  const { tensors } = parseSafetensors(readFileSync(WEIGHTS), { file: WEIGHTS.pathname })
+  const unused = new Set(tensors.keys())
   const forward = ultraface<T>((name, shape) => {
-    const entry = file.get(name)
+    const entry = tensors.get(name)
     if (!entry) throw new Error(`UltraFace weights: no tensor '${name}' in ${WEIGHTS.pathname}`)
     if (entry.shape.join() !== shape.join())
       throw new Error(`UltraFace weights: '${name}' is [${entry.shape}], the network needs [${shape}]`)
+    if (!(entry.data instanceof Float32Array))
+      throw new Error(`UltraFace weights: '${name}' is ${entry.dtype}, not F32`)
     unused.delete(name)
     return engine.tensor(entry.data, [...shape])
   }, engine.concat)
@@ -50,21 +53,4 @@ export function openFaceNetwork<T extends ConvTensor<T>>(engine: ConvEngine<T>):
     const [scores, offsets] = await engine.read([output.scores, output.offsets])
     return { scores, offsets }
   }
-}
-
-/** The tensors of a safetensors file that holds float32 only: u64 length, JSON header, then the values. */
-function readFloat32Safetensors(file: Uint8Array): Map<string, { shape: number[]; data: Float32Array }> {
-  const bytes = file.slice() // a buffer of its own, so that offsets are aligned
-  const headerLength = Number(new DataView(bytes.buffer).getBigUint64(0, true))
-  const header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }> = JSON.parse(
-    new TextDecoder().decode(bytes.subarray(8, 8 + headerLength)),
-  )
-  const tensors = new Map<string, { shape: number[]; data: Float32Array }>()
-  for (const [name, { dtype, shape, data_offsets }] of Object.entries(header)) {
-    if (name === '__metadata__') continue
-    if (dtype !== 'F32') throw new Error(`UltraFace weights: '${name}' is ${dtype}, expected F32`)
-    const [start, end] = data_offsets.map((offset) => 8 + headerLength + offset)
-    tensors.set(name, { shape, data: new Float32Array(bytes.buffer, start, (end - start) / 4) })
-  }
-  return tensors
 }
