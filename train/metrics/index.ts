@@ -1,0 +1,6 @@
+export * from './aggregate.ts'
+export * from './bootstrap.ts'
+export * from './calibration.ts'
+export * from './evaluate.ts'
+export * from './ranking.ts'
+export * from './threshold.ts'
