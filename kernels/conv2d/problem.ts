@@ -1,0 +1,65 @@
+/** The convolution problem: sizes, options, validation and cost. */
+import type { Cost } from '../kernel.ts'
+
+export interface Conv2dProblem {
+  readonly batch: number
+  readonly inChannels: number
+  readonly outChannels: number
+  readonly height: number
+  readonly width: number
+  readonly kernel: readonly [height: number, width: number]
+  /** Default [1, 1]. */
+  readonly stride?: readonly [vertical: number, horizontal: number]
+  /** Default [1, 1]. */
+  readonly dilation?: readonly [vertical: number, horizontal: number]
+  /** Zeros around the input. Default none. */
+  readonly padding?: readonly [top: number, left: number, bottom: number, right: number]
+  /** Default 1; `inChannels` for depthwise. */
+  readonly groups?: number
+  /** A bias [outChannels] is added. Default false. */
+  readonly bias?: boolean
+  /** Applied after the bias. Default 'none'. Gradient kernels ignore it. */
+  readonly activation?: 'none' | 'relu'
+}
+
+/** The problem with its defaults and derived sizes. */
+export interface Conv2dShape extends Required<Conv2dProblem> {
+  readonly inPerGroup: number
+  readonly outPerGroup: number
+  readonly outHeight: number
+  readonly outWidth: number
+}
+
+/** @throws RangeError naming the argument when sizes are not positive integers, do not divide, or leave no output. */
+export function conv2dShape(problem: Conv2dProblem): Conv2dShape {
+  const full = {
+    stride: [1, 1],
+    dilation: [1, 1],
+    padding: [0, 0, 0, 0],
+    groups: 1,
+    bias: false,
+    activation: 'none',
+    ...problem,
+  } as Required<Conv2dProblem>
+  const { batch, inChannels, outChannels, height, width, kernel, stride, dilation, padding, groups } = full
+  const positive = { batch, inChannels, outChannels, height, width, groups, kernel, stride, dilation }
+  for (const [name, value] of Object.entries(positive))
+    for (const size of [value].flat())
+      if (!Number.isInteger(size) || size < 1) throw new RangeError(`conv2d: ${name} must be positive, got ${value}`)
+  if (padding.some((p) => !Number.isInteger(p) || p < 0))
+    throw new RangeError(`conv2d: padding must be ≥ 0, got ${padding}`)
+  if (inChannels % groups || outChannels % groups)
+    throw new RangeError(`conv2d: groups ${groups} must divide inChannels ${inChannels} and outChannels ${outChannels}`)
+  const outHeight = Math.floor((height + padding[0] + padding[2] - dilation[0] * (kernel[0] - 1) - 1) / stride[0]) + 1
+  const outWidth = Math.floor((width + padding[1] + padding[3] - dilation[1] * (kernel[1] - 1) - 1) / stride[1]) + 1
+  if (outHeight < 1 || outWidth < 1)
+    throw new RangeError(`conv2d: kernel ${kernel} (dilation ${dilation}) exceeds the padded input ${height}×${width}`)
+  return { ...full, inPerGroup: inChannels / groups, outPerGroup: outChannels / groups, outHeight, outWidth }
+}
+
+export function conv2dCost(s: Conv2dShape): Cost {
+  const outputs = s.batch * s.outChannels * s.outHeight * s.outWidth
+  const weights = s.outChannels * s.inPerGroup * s.kernel[0] * s.kernel[1]
+  const inputs = s.batch * s.inChannels * s.height * s.width
+  return { flops: 2 * outputs * s.inPerGroup * s.kernel[0] * s.kernel[1], bytes: 4 * (outputs + weights + inputs) }
+}
