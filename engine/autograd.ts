@@ -1,0 +1,80 @@
+/**
+ * Reverse-mode differentiation as a transformation of the graph: walks the nodes backwards and records each op's vjp in
+ * ordinary ops. Nothing runs here, and the result can be differentiated again.
+ */
+import { isFloat } from './dtype.ts'
+import type { Node } from './graph.ts'
+import { add, full } from './ops/build.ts'
+import { vjps } from './ops/vjps.ts'
+import { formatShape, ShapeError, sameShape } from './shape.ts'
+
+/** Nodes reachable from `roots`, inputs before users. */
+export function topological(roots: readonly Node[], stopAt: (node: Node) => boolean = () => false): Node[] {
+  const order: Node[] = []
+  const state = new Map<Node, boolean>()
+  const stack: Node[] = [...roots].reverse()
+  while (stack.length) {
+    const node = stack[stack.length - 1]!
+    const known = state.get(node)
+    if (known === undefined) {
+      state.set(node, false)
+      if (!stopAt(node))
+        for (let i = node.inputs.length - 1; i >= 0; i--) if (!state.has(node.inputs[i]!)) stack.push(node.inputs[i]!)
+    } else {
+      stack.pop()
+      if (!known) {
+        state.set(node, true)
+        order.push(node)
+      }
+    }
+  }
+  return order
+}
+
+/**
+ * Gradient of `loss` with respect to each of `wrt`: nodes of their shapes, zeros where the loss does not depend on them.
+ * @param seed gradient of the loss itself; 1 when the loss is a scalar
+ * @throws ShapeError when the loss is not a scalar and no seed is given
+ */
+export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[] {
+  if (!isFloat(loss.dtype)) throw new ShapeError(`grad: the loss must be a float tensor, got ${loss.dtype}`)
+  if (!seed && loss.shape.some((d) => d !== 1))
+    throw new ShapeError(
+      `grad: the loss must be a scalar, got ${formatShape(loss.shape)}; reduce it with .sum() or .mean()`,
+    )
+  if (seed && !sameShape(seed.shape, loss.shape))
+    throw new ShapeError(`grad: seed ${formatShape(seed.shape)} does not fit the loss ${formatShape(loss.shape)}`)
+
+  const targets = new Set(wrt)
+  const order = topological([loss])
+  // Only nodes through which some target is reached need a gradient.
+  const needed = new Set<Node>()
+  for (const node of order)
+    if (targets.has(node) || (node.op !== 'detach' && node.inputs.some((x) => needed.has(x)))) needed.add(node)
+
+  const grads = new Map<Node, (Node | undefined)[]>()
+  const accumulate = (node: Node, output: number, dy: Node) => {
+    let slots = grads.get(node)
+    if (!slots) grads.set(node, (slots = []))
+    slots[output] = slots[output] ? add(slots[output], dy) : dy
+  }
+  accumulate(loss, 0, seed ?? full(loss.shape, 1, loss.dtype))
+
+  for (let i = order.length - 1; i >= 0; i--) {
+    const node = order[i]!
+    const dy = grads.get(node)
+    if (!dy || !needed.has(node)) continue
+    if (node.op === 'pick') {
+      if (dy[0]) accumulate(node.inputs[0]!, (node as Node<'pick'>).attrs.index, dy[0])
+      continue
+    }
+    if (!node.inputs.some((x) => needed.has(x))) continue
+    const first = dy[0] ?? full(node.shape, 0, node.dtype)
+    const inputGrads = vjps[node.op](node as never, first, dy)
+    node.inputs.forEach((x, j) => {
+      const g = inputGrads[j]
+      if (g && needed.has(x)) accumulate(x, 0, g)
+    })
+  }
+  return wrt.map((node) => grads.get(node)?.[0] ?? full(node.shape, 0, node.dtype))
+}

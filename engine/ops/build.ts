@@ -1,0 +1,263 @@
+/**
+ * Functions that record ops: the vocabulary in which tensors, gradients and layers are written. Each checks shapes at once.
+ * Few primitives, sugar on top: everything below "sugar" is made of what stands above it.
+ */
+import { type DType, type HostArray, isFloat, promote } from '../dtype.ts'
+import { createNode, type Node } from '../graph.ts'
+import {
+  broadcastShapes,
+  formatShape,
+  normalizeAxes,
+  normalizeAxis,
+  numel,
+  type Shape,
+  ShapeError,
+  sameShape,
+} from '../shape.ts'
+import type { BinaryOp, Conv2dAttrs, OpAttrs, OpName, ReduceOp, UnaryOp } from './names.ts'
+import { shapeRules } from './shapes.ts'
+
+/** Records one op with the shapes its rule gives. */
+export function record<K extends OpName>(op: K, inputs: readonly Node[], attrs: OpAttrs[K]): Node<K> {
+  const specs = inputs.map((n) => n.outputs[0]!)
+  return createNode(op, inputs, attrs, shapeRules[op](specs, attrs as never, op as never))
+}
+
+const none = {} as Record<string, never>
+
+export const hostLeaf = (data: HostArray, shape: Shape, dtype: DType): Node => {
+  const node = createNode('leaf', [], none, [{ shape, dtype }])
+  node.host = data
+  return node
+}
+
+/** The same number everywhere; costs no memory. */
+export const full = (shape: Shape, value: number, dtype: DType = 'f32'): Node => {
+  const scalar = createNode('constant', [], { value }, [{ shape: [], dtype }])
+  return expand(scalar, shape)
+}
+
+export const iota = (count: number, dtype: DType = 'i32'): Node =>
+  createNode('iota', [], none, [{ shape: [count], dtype }])
+
+export const randomBits = (key: Node, shape: Shape): Node =>
+  createNode('randomBits', [key], none, [{ shape, dtype: 'u32' }])
+
+export const cast = (x: Node, to: DType): Node => (x.dtype === to ? x : record('cast', [x], { to }))
+
+export const bitcast = (x: Node, to: DType): Node => record('bitcast', [x], { to })
+
+export const unary = (op: UnaryOp, x: Node): Node => record(op, [x], none)
+
+/** Output `index` of a kernel with several outputs. */
+export function pick(x: Node, index: number): Node {
+  return index === 0 ? x : createNode('pick', [x], { index }, [x.outputs[index]!])
+}
+
+/** Broadcasts leading axes in and size-1 axes out. */
+export function expand(x: Node, shape: Shape): Node {
+  if (sameShape(x.shape, shape)) return x
+  const missing = shape.length - x.shape.length
+  if (missing < 0) throw new ShapeError(`expand: ${formatShape(x.shape)} has more axes than ${formatShape(shape)}`)
+  const aligned = missing ? reshape(x, [...new Array(missing).fill(1), ...x.shape]) : x
+  return sameShape(aligned.shape, shape) ? aligned : record('expand', [aligned], { shape })
+}
+
+export function reshape(x: Node, shape: Shape): Node {
+  const base = x.op === 'reshape' && !x.realized ? x.inputs[0]! : x
+  const node = record('reshape', [base], { shape })
+  if (sameShape(node.shape, base.shape)) return base
+  return node.attrs.shape.includes(-1) ? record('reshape', [base], { shape: node.shape }) : node
+}
+
+export function permute(x: Node, axes: readonly number[]): Node {
+  const order = axes.map((a) => normalizeAxis(a, x.shape.length, 'permute'))
+  return order.every((a, i) => a === i) && order.length === x.shape.length ? x : record('permute', [x], { axes: order })
+}
+
+export const slice = (
+  x: Node,
+  starts: readonly number[],
+  sizes: readonly number[],
+  steps?: readonly number[],
+): Node => {
+  const step = steps ?? sizes.map(() => 1)
+  const whole = sameShape(sizes, x.shape) && starts.every((s) => s === 0) && step.every((s) => s === 1)
+  return whole ? x : record('slice', [x], { starts, sizes, steps: step })
+}
+
+export const pad = (x: Node, before: readonly number[], after: readonly number[], value = 0): Node =>
+  before.every((p) => p === 0) && after.every((p) => p === 0) ? x : record('pad', [x], { before, after, value })
+
+export function concat(parts: readonly Node[], axis: number): Node {
+  if (!parts.length) throw new ShapeError('concat: needs at least one tensor')
+  const at = normalizeAxis(axis, parts[0]!.shape.length, 'concat')
+  return parts.length === 1 ? parts[0]! : record('concat', parts, { axis: at })
+}
+
+function binaryOperands(op: string, a: Node, b: Node): [Node, Node] {
+  const dtype = promote(a.dtype, b.dtype)
+  const shape = broadcastShapes(op, a.shape, b.shape)
+  return [expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)]
+}
+
+export const binary = (op: BinaryOp, a: Node, b: Node): Node => record(op, binaryOperands(op, a, b), none)
+
+export function where(condition: Node, a: Node, b: Node): Node {
+  const dtype = promote(a.dtype, b.dtype)
+  const shape = broadcastShapes('where', condition.shape, a.shape, b.shape)
+  return record('where', [expand(condition, shape), expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)], none)
+}
+
+export function reduce(op: ReduceOp, x: Node, axes?: number | readonly number[], keepDims = false): Node {
+  const list = normalizeAxes(axes, x.shape.length, op)
+  const node = list.length ? record(op, [x], { axes: list }) : x
+  return keepDims
+    ? reshape(
+        node,
+        x.shape.map((d, i) => (list.includes(i) ? 1 : d)),
+      )
+    : node
+}
+
+export const detach = (x: Node): Node => record('detach', [x], none)
+
+/** ‖batch broadcast‖ matrix product; 1-d operands are treated as a row (left) or a column (right). */
+export function matmul(a: Node, b: Node): Node {
+  if (a.shape.length === 0 || b.shape.length === 0)
+    throw new ShapeError('matmul: scalars have no matrix product; use mul')
+  if (a.shape.length === 1) return reshapeDropping(matmul(reshape(a, [1, a.shape[0]!]), b), -2)
+  if (b.shape.length === 1) return reshapeDropping(matmul(a, reshape(b, [b.shape[0]!, 1])), -1)
+  const dtype = promote(a.dtype, b.dtype)
+  const rank = Math.max(a.shape.length, b.shape.length)
+  const lift = (x: Node) => reshape(cast(x, dtype), [...new Array(rank - x.shape.length).fill(1), ...x.shape])
+  // One matrix on the right serves every batch: fold the batch into the rows, one tall product instead of many.
+  if (b.shape.length === 2 && a.shape.length > 2) {
+    const rows = numel(a.shape.slice(0, -1))
+    const flat = record('matmul', [reshape(cast(a, dtype), [rows, a.shape.at(-1)!]), cast(b, dtype)], none)
+    return reshape(flat, [...a.shape.slice(0, -1), b.shape[1]!])
+  }
+  return record('matmul', [lift(a), lift(b)], none)
+}
+
+const reshapeDropping = (x: Node, axis: number): Node => {
+  const at = normalizeAxis(axis, x.shape.length, 'matmul')
+  return reshape(
+    x,
+    x.shape.filter((_, i) => i !== at),
+  )
+}
+
+export interface AttentionOptions {
+  /** Factor on q·k; default 1/√d. */
+  scale?: number
+  causal?: boolean
+  /** Additive, [batch…|1, heads|1, Lq, Lk]. */
+  bias?: Node | undefined
+  /** [batch…, Lk]: keys with a value > 0 take part. */
+  keyMask?: Node | undefined
+}
+
+/** softmax(q kᵀ·scale + bias) v over [batch…, length, heads, d]; a query whose keys are all masked gives zeros. */
+export function attention(q: Node, k: Node, v: Node, options: AttentionOptions = {}): Node {
+  const { scale = 1 / Math.sqrt(q.shape.at(-1) ?? 1), causal = false, bias, keyMask } = options
+  const inputs = [q, k, v]
+  if (bias) inputs.push(cast(bias, 'f32'))
+  if (keyMask) inputs.push(cast(keyMask, 'f32'))
+  return record('attention', inputs, { scale, causal, hasBias: !!bias, hasMask: !!keyMask })
+}
+
+export const layerNorm = (x: Node, gamma: Node, beta: Node, epsilon = 1e-5): Node =>
+  record('layerNorm', [x, gamma, beta], { epsilon })
+
+/** Over the last axis. */
+export const softmax = (x: Node, log = false): Node => record('softmax', [x], { log })
+
+export const conv2d = (x: Node, weight: Node, bias: Node | undefined, attrs: Conv2dAttrs): Node =>
+  record('conv2d', bias ? [x, weight, bias] : [x, weight], attrs)
+
+// ── sugar ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export const add = (a: Node, b: Node): Node => binary('add', a, b)
+export const sub = (a: Node, b: Node): Node => binary('sub', a, b)
+export const mul = (a: Node, b: Node): Node => binary('mul', a, b)
+export const div = (a: Node, b: Node): Node => binary('div', a, b)
+export const neg = (x: Node): Node => unary('neg', x)
+export const exp = (x: Node): Node => unary('exp', x)
+/** A number as a tensor of x's dtype, broadcast when used. */
+export const like = (x: Node, value: number): Node => full([], value, x.dtype)
+export const scale = (x: Node, factor: number): Node => mul(x, like(x, factor))
+export const shift = (x: Node, amount: number): Node => add(x, like(x, amount))
+export const square = (x: Node): Node => mul(x, x)
+export const zerosLike = (x: Node): Node => full(x.shape, 0, x.dtype)
+export const sum = (x: Node, axes?: number | readonly number[], keepDims = false): Node =>
+  reduce('sum', x, axes, keepDims)
+export const transpose = (x: Node): Node => {
+  const rank = x.shape.length
+  if (rank < 2) throw new ShapeError(`transpose: needs two axes, got ${formatShape(x.shape)}`)
+  return permute(x, [...Array.from({ length: rank - 2 }, (_, i) => i), rank - 1, rank - 2])
+}
+
+export function mean(x: Node, axes?: number | readonly number[], keepDims = false): Node {
+  const list = normalizeAxes(axes, x.shape.length, 'mean')
+  const count = list.reduce((a, i) => a * x.shape[i]!, 1)
+  return scale(reduce('sum', isFloat(x.dtype) ? x : cast(x, 'f32'), list, keepDims), 1 / count)
+}
+
+/** Sums a gradient back to the shape its operand had before broadcasting. */
+export function unbroadcast(x: Node, shape: Shape): Node {
+  if (sameShape(x.shape, shape)) return x
+  const extra = x.shape.length - shape.length
+  const axes = x.shape.flatMap((d, i) => (i < extra || (shape[i - extra] === 1 && d !== 1) ? [i] : []))
+  return reshape(axes.length ? reduce('sum', x, axes) : x, shape)
+}
+
+/** Elements `index` along `axis`, the axis dropped. */
+export function select(x: Node, axis: number, index: number): Node {
+  const at = normalizeAxis(axis, x.shape.length, 'select')
+  const i = index < 0 ? index + x.shape[at]! : index
+  const part = slice(
+    x,
+    x.shape.map((_, j) => (j === at ? i : 0)),
+    x.shape.map((d, j) => (j === at ? 1 : d)),
+  )
+  return reshape(
+    part,
+    x.shape.filter((_, j) => j !== at),
+  )
+}
+
+/** Elements start…end−1 along `axis`; negative bounds count from the back. */
+export function narrow(x: Node, axis: number, start: number, end: number = x.shape[axis]!): Node {
+  const at = normalizeAxis(axis, x.shape.length, 'slice')
+  const d = x.shape[at]!
+  const from = start < 0 ? start + d : start
+  const to = Math.min(end < 0 ? end + d : end, d)
+  if (from < 0 || from > to)
+    throw new ShapeError(`slice: ${start}:${end} is out of range for axis ${axis} of ${formatShape(x.shape)}`)
+  return slice(
+    x,
+    x.shape.map((_, j) => (j === at ? from : 0)),
+    x.shape.map((s, j) => (j === at ? to - from : s)),
+  )
+}
+
+export function flip(x: Node, axes?: number | readonly number[]): Node {
+  const list = normalizeAxes(axes, x.shape.length, 'flip')
+  const on = (i: number) => list.includes(i)
+  return slice(
+    x,
+    x.shape.map((d, i) => (on(i) ? d - 1 : 0)),
+    x.shape,
+    x.shape.map((_, i) => (on(i) ? -1 : 1)),
+  )
+}
+
+export function stack(parts: readonly Node[], axis = 0): Node {
+  if (!parts.length) throw new ShapeError('stack: needs at least one tensor')
+  const at = normalizeAxis(axis, parts[0]!.shape.length + 1, 'stack')
+  return concat(
+    parts.map((p) => reshape(p, [...p.shape.slice(0, at), 1, ...p.shape.slice(at)])),
+    at,
+  )
+}

@@ -1,0 +1,144 @@
+/**
+ * Every primitive op and its attributes. Adding a name here makes the compiler ask for its shape rule (`shapes.ts`), its
+ * gradient (`vjps.ts`) and its lowering (`lowerings.ts`): none of the three tables may miss one.
+ */
+import type { DType } from '../dtype.ts'
+import type { Shape } from '../shape.ts'
+import type { CustomOp } from './custom.ts'
+
+type None = Record<string, never>
+
+export const unaryOps = [
+  'neg',
+  'abs',
+  'sign',
+  'floor',
+  'ceil',
+  'round',
+  'exp',
+  'log',
+  'sqrt',
+  'rsqrt',
+  'reciprocal',
+  'sin',
+  'cos',
+  'tanh',
+  'erf',
+  'sigmoid',
+  'softplus',
+  'logicalNot',
+  'isNan',
+  'isFinite',
+] as const
+export const binaryOps = [
+  'add',
+  'sub',
+  'mul',
+  'div',
+  'pow',
+  'mod',
+  'maximum',
+  'minimum',
+  'less',
+  'lessEqual',
+  'greater',
+  'greaterEqual',
+  'equal',
+  'notEqual',
+  'logicalAnd',
+  'logicalOr',
+] as const
+export const reduceOps = ['sum', 'max', 'min', 'prod'] as const
+
+export type UnaryOp = (typeof unaryOps)[number]
+export type BinaryOp = (typeof binaryOps)[number]
+export type ReduceOp = (typeof reduceOps)[number]
+
+/** Per axis: first index, step (negative to flip) and count. */
+export interface SliceAttrs {
+  readonly starts: readonly number[]
+  readonly steps: readonly number[]
+  readonly sizes: readonly number[]
+}
+
+export interface Conv2dAttrs {
+  readonly stride: readonly [number, number]
+  /** top, left, bottom, right */
+  readonly padding: readonly [number, number, number, number]
+  readonly dilation: readonly [number, number]
+  readonly groups: number
+}
+
+export interface AttentionAttrs {
+  readonly scale: number
+  readonly causal: boolean
+  readonly hasBias: boolean
+  readonly hasMask: boolean
+}
+
+interface OtherAttrs {
+  /** A value that already exists, on the device or in host memory. */
+  leaf: None
+  constant: { value: number }
+  /** Index along the last axis of a rank-1 shape: 0, 1, 2, … */
+  iota: None
+  /** 32 random bits per element from Philox 4×32-10; input: u32[4] = (key 0, key 1, stream, 0). */
+  randomBits: None
+  cast: { to: DType }
+  bitcast: { to: DType }
+  where: None
+  /** Same value; no gradient flows. */
+  detach: None
+  /** Same value, held in a buffer of its own: cuts fusion. */
+  contiguous: None
+
+  reshape: { shape: Shape }
+  permute: { axes: readonly number[] }
+  expand: { shape: Shape }
+  slice: SliceAttrs
+  pad: { before: readonly number[]; after: readonly number[]; value: number }
+  concat: { axis: number }
+  /** out[…i…] = x[…index[…i…]…]: picks along `axis`; index is broadcast against the other axes of the output. */
+  gather: { axis: number }
+  /** Inverse of gather: adds x's entries into zeros of `size` along `axis`. */
+  scatterAdd: { axis: number; size: number }
+
+  cumsum: { axis: number }
+  argmax: { axis: number }
+  /** Stable ascending (or descending) order along the last axis: outputs values and i32 indices. */
+  sort: { descending: boolean }
+
+  matmul: None
+  softmax: { log: boolean }
+  softmaxGrad: { log: boolean }
+  layerNorm: { epsilon: number }
+  layerNormGradInput: None
+  layerNormGradParams: None
+  attention: AttentionAttrs
+  attentionDelta: None
+  attentionGradQuery: AttentionAttrs
+  attentionGradKeyValue: AttentionAttrs
+  attentionGradBias: AttentionAttrs
+  conv2d: Conv2dAttrs
+  conv2dGradInput: Conv2dAttrs & { inputShape: Shape }
+  conv2dGradWeight: Conv2dAttrs & { weightShape: Shape }
+  directionalPool: { mode: 'mean' | 'max'; side: number }
+  directionalPoolGrad: { mode: 'mean' | 'max'; side: number; frames: number }
+  /** Symmetric eigendecomposition: values ascending, vectors in columns, info (sweeps, residual). */
+  eigh: None
+
+  custom: { op: CustomOp; attrs: Readonly<Record<string, number | string>> }
+  /** Output `index` of a kernel with several. */
+  pick: { index: number }
+  /** Several tensors laid into one flat buffer at element offsets. */
+  pack: { offsets: readonly number[]; total: number }
+  /** Writes input 1 into the storage of input 0, after everything that reads its old value. */
+  assign: None
+  /** AdamW over flat storage, in place: see kernels/optimizer. */
+  adamw: None
+}
+
+export type OpAttrs = { [K in UnaryOp | BinaryOp]: None } & {
+  [K in ReduceOp]: { axes: readonly number[] }
+} & OtherAttrs
+export type OpName = keyof OpAttrs

@@ -1,0 +1,382 @@
+/** Lowering of the ops that are kernels of their own: from operands in memory to launches. */
+import {
+  type AttentionOperand,
+  type AttentionProblem,
+  attentionBackwardPrograms,
+  attentionVariants,
+} from '../../kernels/attention/attention.ts'
+import {
+  type Conv2dProblem,
+  conv2dBackwardInputVariants,
+  conv2dBackwardWeightVariants,
+  conv2dVariants,
+} from '../../kernels/conv2d/conv2d.ts'
+import { jacobiNeedsWork, jacobiVariants } from '../../kernels/jacobi/jacobi.ts'
+import type { Capabilities, Epilogue, Program, Variant } from '../../kernels/kernel.ts'
+import { layerNormBackwardInputVariants, layerNormBackwardParamsVariants } from '../../kernels/layernorm/backward.ts'
+import { layerNormVariants } from '../../kernels/layernorm/layernorm.ts'
+import { type MatmulOperand, type MatmulProblem, matmulVariants } from '../../kernels/matmul/matmul.ts'
+import { adamwVariants } from '../../kernels/optimizer/adamw.ts'
+import { directionalPoolBackwardVariants, directionalPoolVariants } from '../../kernels/pooling/directional.ts'
+import { argmaxProgram, cumsumProgram, scatterAddProgram, sortProgram } from '../../kernels/scan/scan.ts'
+import { softmaxBackwardVariants, softmaxVariants } from '../../kernels/softmax/softmax.ts'
+import type { Node } from '../graph.ts'
+import type { AttentionAttrs, Conv2dAttrs, OpName } from '../ops/names.ts'
+import { numel, type Shape } from '../shape.ts'
+import type { Operand } from './partition.ts'
+
+/** What a binding of a launch is filled with. */
+export type Arg = { readonly in: number } | { readonly out: number } | { readonly temp: number; readonly bytes: number }
+
+export interface Call {
+  readonly program: Program
+  readonly args: readonly Arg[]
+}
+
+export interface LoweringContext {
+  readonly caps: Capabilities
+  /** Picks among variants: the tuner's choice, or the first. */
+  choose(kernel: string, variants: readonly Variant[]): Program
+}
+
+type Lowering<K extends OpName> = (node: Node<K>, operands: readonly Operand[], context: LoweringContext) => Call[]
+
+const ins = (...indices: number[]): Arg[] => indices.map((i) => ({ in: i }))
+const outs = (...indices: number[]): Arg[] => indices.map((i) => ({ out: i }))
+
+const rowsOf = (shape: Shape) => ({ rows: numel(shape.slice(0, -1)), width: shape[shape.length - 1]! })
+
+/** Merges adjacent batch axes while every operand steps through them evenly; kernels take at most three. */
+function mergeBatch(
+  batch: readonly number[],
+  strides: readonly (readonly number[])[],
+): { batch: number[]; strides: number[][] } {
+  const dims: number[] = []
+  const merged = strides.map(() => [] as number[])
+  batch.forEach((d, i) => {
+    if (d === 1) return
+    const last = dims.length - 1
+    if (last >= 0 && strides.every((s, j) => merged[j]![last] === s[i]! * d)) {
+      dims[last]! *= d
+      strides.forEach((s, j) => {
+        merged[j]![last] = s[i]!
+      })
+    } else {
+      dims.push(d)
+      strides.forEach((s, j) => merged[j]!.push(s[i]!))
+    }
+  })
+  if (dims.length === 0) return { batch: [1], strides: strides.map(() => [0]) }
+  return { batch: dims, strides: merged }
+}
+
+/** Stride of an axis, where an axis of one element may take any. */
+const strideOf = (o: Operand, axis: number, whenOne: number): number =>
+  o.shape[axis] === 1 ? whenOne : o.strides[axis]!
+
+const batchStrides = (o: Operand, count: number): number[] =>
+  Array.from({ length: count }, (_, i) => (o.shape[i] === 1 ? 0 : o.strides[i]!))
+
+export function lowerMatmul(
+  node: Node,
+  [a, b]: readonly Operand[],
+  context: LoweringContext,
+  epilogue?: Epilogue,
+): Program {
+  const rank = node.shape.length
+  const merged = mergeBatch(node.shape.slice(0, -2), [batchStrides(a!, rank - 2), batchStrides(b!, rank - 2)])
+  const operand = (o: Operand, strides: number[]): MatmulOperand => {
+    const [rowCount, colCount] = [o.shape[rank - 2]!, o.shape[rank - 1]!]
+    // An axis of one element takes the stride that makes its matrix look contiguous.
+    const colStride = colCount === 1 ? (rowCount > 1 && o.strides[rank - 2] === 1 ? rowCount : 1) : o.strides[rank - 1]!
+    return {
+      batchStrides: strides,
+      rowStride: strideOf(o, rank - 2, colStride === 1 ? colCount : 1),
+      colStride,
+      offset: o.offset,
+    }
+  }
+  const problem: MatmulProblem = {
+    batch: merged.batch,
+    m: node.shape[rank - 2]!,
+    n: node.shape[rank - 1]!,
+    k: a!.shape[rank - 1]!,
+    a: operand(a!, merged.strides[0]!),
+    b: operand(b!, merged.strides[1]!),
+    ...(epilogue ? { epilogue } : {}),
+  }
+  return context.choose('matmul', matmulVariants(problem, context.caps))
+}
+
+/** The attention problem of q, k, v [batch…, L, heads, d] and what may follow them. */
+function attentionProblem(operands: readonly Operand[], attrs: AttentionAttrs): AttentionProblem {
+  const [q, k, v] = operands as [Operand, Operand, Operand]
+  const rank = q.shape.length
+  const n = rank - 3
+  const bias = attrs.hasBias ? operands[3]! : undefined
+  const mask = attrs.hasMask ? operands[attrs.hasBias ? 4 : 3]! : undefined
+  const all = [q, k, v, ...(bias ? [bias] : []), ...(mask ? [mask] : [])]
+  const merged = mergeBatch(
+    q.shape.slice(0, n),
+    all.map((o) => batchStrides(o, n)),
+  )
+  const tokens = (o: Operand, i: number): AttentionOperand => ({
+    batchStrides: merged.strides[i]!,
+    headStride: strideOf(o, rank - 2, 0),
+    rowStride: strideOf(o, rank - 3, 0),
+    offset: o.offset,
+  })
+  return {
+    batch: merged.batch,
+    heads: q.shape[rank - 2]!,
+    lq: q.shape[rank - 3]!,
+    lk: k.shape[rank - 3]!,
+    d: q.shape[rank - 1]!,
+    scale: attrs.scale,
+    causal: attrs.causal,
+    q: tokens(q, 0),
+    k: tokens(k, 1),
+    v: tokens(v, 2),
+    ...(bias
+      ? {
+          bias: {
+            batchStrides: merged.strides[3]!,
+            headStride: strideOf(bias, n, 0),
+            rowStride: strideOf(bias, n + 1, 0),
+            offset: bias.offset,
+          },
+        }
+      : {}),
+    ...(mask
+      ? {
+          keyMask: {
+            batchStrides: merged.strides[bias ? 4 : 3]!,
+            headStride: 0,
+            rowStride: strideOf(mask, n, 0),
+            offset: mask.offset,
+          },
+        }
+      : {}),
+  }
+}
+
+const extras = (attrs: AttentionAttrs): number[] =>
+  attrs.hasBias && attrs.hasMask ? [3, 4] : attrs.hasBias || attrs.hasMask ? [3] : []
+
+/** Inputs q, k, v, [bias], [mask], dO, lse, delta in the order that the backward kernels bind them. */
+const backwardArgs = (attrs: AttentionAttrs): Arg[] => {
+  const n = 3 + extras(attrs).length
+  return ins(0, 1, 2, ...extras(attrs), n, n + 1, n + 2)
+}
+
+/** Attention of an op that has no q, k, v at hand: only the row count matters. */
+const deltaProblem = (o: Operand): AttentionProblem => {
+  const rank = o.shape.length
+  const plain: AttentionOperand = { batchStrides: [0], headStride: 0, rowStride: 0, offset: 0 }
+  return {
+    batch: [numel(o.shape.slice(0, rank - 3))],
+    heads: o.shape[rank - 2]!,
+    lq: o.shape[rank - 3]!,
+    lk: 1,
+    d: o.shape[rank - 1]!,
+    scale: 1,
+    causal: false,
+    q: plain,
+    k: plain,
+    v: plain,
+  }
+}
+
+function convProblem(x: Shape, w: Shape, attrs: Conv2dAttrs, bias: boolean): Conv2dProblem {
+  return {
+    n: x[0]!,
+    c: x[1]!,
+    h: x[2]!,
+    w: x[3]!,
+    o: w[0]!,
+    kh: w[2]!,
+    kw: w[3]!,
+    stride: attrs.stride,
+    padding: attrs.padding,
+    dilation: attrs.dilation,
+    groups: attrs.groups,
+    bias,
+    activation: 'none',
+  }
+}
+
+export const kernelLowerings = {
+  softmax: (node, _, c) => [
+    {
+      program: c.choose('softmax', softmaxVariants({ ...rowsOf(node.shape), log: node.attrs.log }, c.caps)),
+      args: [...ins(0), ...outs(0)],
+    },
+  ],
+  softmaxGrad: (node, _, c) => [
+    {
+      program: c.choose('softmaxGrad', softmaxBackwardVariants({ ...rowsOf(node.shape), log: node.attrs.log }, c.caps)),
+      args: [...ins(0, 1), ...outs(0)],
+    },
+  ],
+  layerNorm: (node, _, c) => [
+    {
+      program: c.choose('layerNorm', layerNormVariants({ ...rowsOf(node.shape), epsilon: node.attrs.epsilon }, c.caps)),
+      args: [...ins(0, 1, 2), ...outs(0, 1, 2)],
+    },
+  ],
+  layerNormGradInput: (node, _, c) => [
+    {
+      program: c.choose('layerNormGradInput', layerNormBackwardInputVariants(rowsOf(node.shape), c.caps)),
+      args: [...ins(0, 1, 2, 3, 4), ...outs(0)],
+    },
+  ],
+  layerNormGradParams: (_, [x], c) => [
+    {
+      program: c.choose('layerNormGradParams', layerNormBackwardParamsVariants(rowsOf(x!.shape), c.caps)),
+      args: [...ins(0, 1, 2, 3), ...outs(0, 1)],
+    },
+  ],
+  attention: (node, operands, c) => [
+    {
+      program: c.choose('attention', attentionVariants(attentionProblem(operands, node.attrs), c.caps)),
+      args: [...ins(0, 1, 2, ...extras(node.attrs)), ...outs(0, 1)],
+    },
+  ],
+  attentionDelta: (_, [o], c) => [
+    {
+      program: c.choose('attentionDelta', attentionBackwardPrograms(deltaProblem(o!), c.caps).delta),
+      args: [...ins(0, 1), ...outs(0)],
+    },
+  ],
+  attentionGradQuery: (node, operands, c) => [
+    {
+      program: c.choose(
+        'attentionGradQuery',
+        attentionBackwardPrograms(attentionProblem(operands, node.attrs), c.caps).dq,
+      ),
+      args: [...backwardArgs(node.attrs), ...outs(0)],
+    },
+  ],
+  attentionGradKeyValue: (node, operands, c) => [
+    {
+      program: c.choose(
+        'attentionGradKeyValue',
+        attentionBackwardPrograms(attentionProblem(operands, node.attrs), c.caps).dkv,
+      ),
+      args: [...backwardArgs(node.attrs), ...outs(0, 1)],
+    },
+  ],
+  attentionGradBias: (node, operands, c) => [
+    {
+      program: c.choose(
+        'attentionGradBias',
+        attentionBackwardPrograms(attentionProblem(operands, node.attrs), c.caps).dbias,
+      ),
+      args: [...backwardArgs(node.attrs), ...outs(0)],
+    },
+  ],
+  conv2d: (node, [x, w, bias], c) => [
+    {
+      program: c.choose('conv2d', conv2dVariants(convProblem(x!.shape, w!.shape, node.attrs, !!bias), c.caps)),
+      args: [...(bias ? ins(0, 1, 2) : ins(0, 1)), ...outs(0)],
+    },
+  ],
+  conv2dGradInput: (node, [, w], c) => [
+    {
+      program: c.choose(
+        'conv2dGradInput',
+        conv2dBackwardInputVariants(convProblem(node.attrs.inputShape, w!.shape, node.attrs, false), c.caps),
+      ),
+      args: [...ins(0, 1), ...outs(0)],
+    },
+  ],
+  conv2dGradWeight: (node, [x], c) => [
+    {
+      program: c.choose(
+        'conv2dGradWeight',
+        conv2dBackwardWeightVariants(convProblem(x!.shape, node.attrs.weightShape, node.attrs, false), c.caps),
+      ),
+      args: [...ins(0, 1), ...outs(0)],
+    },
+  ],
+  directionalPool: (node, [z], c) => {
+    const [b, t, , e] = z!.shape as [number, number, number, number]
+    const problem = { b, t, l: node.attrs.side, e, mode: node.attrs.mode }
+    const args = node.attrs.mode === 'max' ? outs(0, 1, 2, 3, 4) : outs(0, 1, 2)
+    return [
+      { program: c.choose('directionalPool', directionalPoolVariants(problem, c.caps)), args: [...ins(0), ...args] },
+    ]
+  },
+  directionalPoolGrad: (node, _, c) => {
+    const [b, t, , e] = node.shape as [number, number, number, number]
+    const problem = { b, t, l: node.attrs.side, e, mode: node.attrs.mode }
+    const args = node.attrs.mode === 'max' ? ins(0, 1, 2, 3, 4) : ins(0, 1, 2)
+    return [
+      {
+        program: c.choose('directionalPoolGrad', directionalPoolBackwardVariants(problem, c.caps)),
+        args: [...args, ...outs(0)],
+      },
+    ]
+  },
+  eigh: (_, [s], c) => {
+    const n = s!.shape.at(-1)!
+    const batch = numel(s!.shape.slice(0, -2))
+    const temp: Arg[] = jacobiNeedsWork(n) ? [{ temp: 0, bytes: batch * n * n * 4 }] : []
+    return [
+      { program: c.choose('eigh', jacobiVariants({ batch, n }, c.caps)), args: [...ins(0), ...outs(0, 1, 2), ...temp] },
+    ]
+  },
+  cumsum: (node, _, c) => [
+    { program: cumsumProgram(node.shape, node.attrs.axis, c.caps), args: [...ins(0), ...outs(0)] },
+  ],
+  argmax: (node, [x], c) => [
+    { program: argmaxProgram(x!.shape, node.attrs.axis, c.caps), args: [...ins(0), ...outs(0)] },
+  ],
+  sort: (node, _, c) => [
+    { program: sortProgram(node.shape, node.attrs.descending, c.caps), args: [...ins(0), ...outs(0, 1)] },
+  ],
+  scatterAdd: (node, [x, index], c) => [
+    {
+      program: scatterAddProgram(
+        {
+          input: x!.shape,
+          index: index!.shape,
+          axis: node.attrs.axis,
+          size: node.attrs.size,
+          signed: node.inputs[1]!.dtype === 'i32',
+        },
+        c.caps,
+      ),
+      args: [...ins(0, 1), ...outs(0)],
+    },
+  ],
+  adamw: (node, _, c) => [
+    {
+      program: c.choose('adamw', adamwVariants({ count: numel(node.shape) }, c.caps)),
+      args: [...outs(0, 1, 2), ...ins(3, 4, 5)],
+    },
+  ],
+} satisfies { [K in OpName]?: Lowering<K> }
+
+/** Inputs that a kernel reads through strides; others are made contiguous first. */
+export function acceptsStrides(kernel: Node, index: number): boolean {
+  if (kernel.op === 'matmul') return true
+  // The last axis of q, k, v and of the bias must be dense; the planner falls back to a copy where it is not.
+  if (kernel.op.startsWith('attention') && kernel.op !== 'attentionDelta')
+    return index < 3 || isBiasOrMask(kernel, index)
+  return false
+}
+
+function isBiasOrMask(kernel: Node, index: number): boolean {
+  const { hasBias, hasMask } = kernel.attrs as AttentionAttrs
+  return index < 3 + Number(hasBias) + Number(hasMask)
+}
+
+/** Whether a strided view that `acceptsStrides` lets through is dense where the kernel needs it. */
+export function denseEnough(kernel: Node, index: number, shape: Shape, strides: readonly number[]): boolean {
+  if (!kernel.op.startsWith('attention')) return true
+  const { hasBias } = kernel.attrs as AttentionAttrs
+  const isMask = index >= 3 + Number(hasBias)
+  const last = shape.length - 1
+  return isMask || shape[last] === 1 || strides[last] === 1
+}

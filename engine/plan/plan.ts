@@ -1,0 +1,28 @@
+/** What the planner hands to the runner: an ordered list of launches over slots, leaves and results. */
+import type { Program } from '../../kernels/kernel.ts'
+import type { DType } from '../dtype.ts'
+
+/** Where a binding's bytes are. Offsets and sizes in bytes. */
+export type BufferRef =
+  | { readonly kind: 'slot'; readonly slot: number; readonly offset: number; readonly bytes: number }
+  /** A value that exists before the plan runs: leaf `index` in the order of `leavesOf`. */
+  | { readonly kind: 'leaf'; readonly index: number }
+  /** A wanted value, whose buffer is new with every run. */
+  | { readonly kind: 'result'; readonly index: number }
+
+export interface Step {
+  readonly program: Program
+  readonly args: readonly BufferRef[]
+  /** Ops that this launch does, for `explain`, profiles and errors. */
+  readonly ops: string
+  readonly origin?: string | undefined
+}
+
+export interface Plan {
+  readonly steps: readonly Step[]
+  /** Bytes of each slot. */
+  readonly slots: readonly number[]
+  readonly results: readonly { readonly bytes: number; readonly dtype: DType }[]
+  /** Largest sum of live intermediate bytes over the steps: the least any slot assignment could need. */
+  readonly peakLiveBytes: number
+}

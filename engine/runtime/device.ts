@@ -1,0 +1,391 @@
+/**
+ * A device as the engine sees it: turns wanted nodes into plans (cached by structure), runs them one submit each, reads results
+ * back. Everything that touches the queue passes through one line, so runs never overlap.
+ */
+import type { Capabilities, Program, Variant } from '../../kernels/kernel.ts'
+import { topological } from '../autograd.ts'
+import type { AdapterDescription, OpenedGpu, OpenOptions } from '../device/adapter.ts'
+import { DeviceLostError, fromGpuError, type GpuError } from '../device/errors.ts'
+import { requestGpu } from '../device/open.ts'
+import { byteSize, type DType, fromBytes, type HostArray, toHostArray } from '../dtype.ts'
+import { intern, type Node } from '../graph.ts'
+import { hostLeaf } from '../ops/build.ts'
+import { resolvePick } from '../plan/emit.ts'
+import type { Plan } from '../plan/plan.ts'
+import { buildPlan, effects, leavesOf } from '../plan/planner.ts'
+import { numel, type Shape } from '../shape.ts'
+import { Executable, Pipelines } from './executable.ts'
+import { Memory, type MemoryStats, type Storage } from './storage.ts'
+
+export type HostData = Float32Array | Int32Array | Uint32Array
+
+/** Picks among a kernel's variants; the tuner replaces it. */
+export type Chooser = (kernel: string, variants: readonly Variant[]) => Program
+
+interface CachedPlan {
+  readonly executable: Executable
+}
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+
+export class Device {
+  readonly gpu: GPUDevice
+  readonly adapter: AdapterDescription
+  readonly caps: Capabilities
+  readonly memory: Memory
+  readonly pipelines: Pipelines
+  /** Assignments recorded and not yet run; every run takes them along. */
+  private readonly pending: Node[] = []
+  private readonly plans = new Map<string, CachedPlan>()
+  private readonly staging = new Map<number, GPUBuffer[]>()
+  private line: Promise<unknown> = Promise.resolve()
+  private failure: GpuError | undefined
+  choose: Chooser = (_, variants) => variants[0]!.program()
+  /** Off: every op gets a launch and a buffer of its own; for checking what fusion does. */
+  fuse = true
+  plansBuilt = 0
+  submits = 0
+  private running = 'nothing'
+
+  constructor(opened: OpenedGpu) {
+    this.gpu = opened.device
+    this.adapter = opened.adapter
+    this.caps = opened.capabilities
+    this.memory = new Memory(this.gpu, () => (this.failure instanceof DeviceLostError ? this.failure : undefined))
+    this.pipelines = new Pipelines(this.gpu)
+    this.gpu.lost.then((info) => {
+      this.failure = new DeviceLostError(
+        { reason: info.reason, message: info.message },
+        this.running === 'nothing' ? undefined : this.running,
+      )
+    })
+    this.gpu.addEventListener('uncapturederror', (event) => {
+      this.failure ??= fromGpuError((event as GPUUncapturedErrorEvent).error, this.running)
+      event.preventDefault()
+    })
+  }
+
+  get stats(): MemoryStats {
+    return this.memory.stats
+  }
+
+  /** Runs `work` after everything that was asked for before it. */
+  private queued<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.line.then(work, work)
+    this.line = result.catch(() => undefined)
+    return result
+  }
+
+  private check(): void {
+    if (!this.failure) return
+    const failure = this.failure
+    if (!(failure instanceof DeviceLostError)) this.failure = undefined
+    throw failure
+  }
+
+  /** A new owned buffer holding `data`; for parameters and other lasting state. */
+  storageFrom(data: HostArray, what = 'tensor'): Storage {
+    this.check()
+    const storage = this.memory.allocate(Math.max(4, Math.ceil(data.byteLength / 4) * 4), what)
+    const whole = data.byteLength % 4 === 0
+    const bytes = whole
+      ? data
+      : Uint8Array.from(
+          { length: storage.byteLength },
+          (_, i) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)[i] ?? 0,
+        )
+    if (data.byteLength) this.gpu.queue.writeBuffer(storage.buffer, 0, bytes as Float32Array<ArrayBuffer>)
+    return storage
+  }
+
+  /** A leaf whose value lives on this device from the start. */
+  leafFrom(values: ArrayLike<number>, shape: Shape, dtype: DType = 'f32', what?: string): Node {
+    const data = toHostArray(values, dtype)
+    const node = hostLeaf(data, shape, dtype)
+    node.storage = this.storageFrom(data, what)
+    node.host = undefined
+    return node
+  }
+
+  /** Queues an assignment; it runs with the next run, after everything that reads the old value. */
+  addEffect(node: Node): void {
+    this.pending.push(node)
+  }
+
+  /** Computes nodes and gives each memory of its own. */
+  realize(nodes: readonly Node[], label = 'realize'): Promise<void> {
+    return this.queued(async () => {
+      await this.execute(nodes, label)
+    })
+  }
+
+  /** Computes a node and returns its value; small ones stay in host memory, large ones keep their buffer. */
+  read(node: Node, label = 'read'): Promise<HostData> {
+    return this.queued(async () => {
+      const ref = resolvePick(node)
+      const { shape, dtype } = node
+      if (node.host && !this.pending.length) return copyOf(node.host, dtype)
+      await this.execute([node], label)
+      if (node.host) return copyOf(node.host, dtype)
+      const storage = (node.storage ?? ref.node.storage) as Storage
+      return this.download(storage, shape, dtype)
+    })
+  }
+
+  /** Reads an owned buffer back. */
+  private async download(storage: Storage, shape: Shape, dtype: DType): Promise<HostData> {
+    const bytes = Math.max(4, Math.ceil((numel(shape) * byteSize(dtype)) / 4) * 4)
+    const size = Math.ceil(bytes / 256) * 256
+    const buffer = this.staging.get(size)?.pop() ?? this.memory.create(size, 0x01 | 0x08, 'readback')
+    const encoder = this.gpu.createCommandEncoder()
+    encoder.copyBufferToBuffer(storage.buffer, 0, buffer, 0, bytes)
+    this.gpu.queue.submit([encoder.finish()])
+    this.submits++
+    try {
+      await buffer.mapAsync(1)
+    } catch (error) {
+      await pause(0)
+      this.check()
+      throw error
+    }
+    const data = fromBytes(buffer.getMappedRange(0, bytes).slice(0), dtype, numel(shape))
+    buffer.unmap()
+    const list = this.staging.get(size) ?? []
+    this.staging.set(size, list)
+    if (list.length < 4) list.push(buffer)
+    else buffer.destroy()
+    this.check()
+    return data
+  }
+
+  /** Plan of these nodes with the assignments that are due, from the cache where the structure is known. */
+  private async prepare(nodes: readonly Node[], label: string) {
+    const side = this.pending.splice(0)
+    try {
+      const wanted = nodes.map(resolvePick).map((r, i) => (r.node.realized ? r.node : nodes[i]!))
+      const roots = wanted.filter((n) => !n.realized)
+      const order = topological([...roots, ...side], (n) => n.realized)
+      for (const node of order) checkVersion(node)
+      const key = canonical(order, roots, side)
+      const leaves = leavesOf(order)
+      let cached = this.plans.get(key)
+      if (!cached) {
+        const plan = buildPlan(roots, side, { caps: this.caps, choose: this.choose, fuse: this.fuse })
+        this.plansBuilt++
+        cached = { executable: await Executable.create(plan, this.gpu, this.memory, this.pipelines, leaves, label) }
+        this.plans.set(key, cached)
+      }
+      return { executable: cached.executable, leaves, roots, side }
+    } catch (error) {
+      this.pending.unshift(...side)
+      throw error
+    }
+  }
+
+  private async execute(nodes: readonly Node[], label: string): Promise<void> {
+    this.check()
+    const { executable, leaves, roots, side } = await this.prepare(nodes, label)
+    if (executable.plan.steps.length === 0 && roots.length === 0) return
+    const results = this.run(executable, leaves, label)
+    settle(executable.plan, roots, side, results)
+    if (this.caps.software) await this.waitQuietly(executable)
+    this.check()
+  }
+
+  /** One submit: uploads, bind groups, every dispatch. Returns the new buffers of the plan's results. */
+  private run(executable: Executable, leaves: readonly Node[], label: string): Storage[] {
+    this.running = label
+    leaves.forEach((leaf, i) => {
+      if (executable.isUpload(i)) executable.upload(i, leaf.host!)
+    })
+    const results = executable.plan.results.map((r) => this.memory.allocate(r.bytes, label))
+    const groups = executable.bind({ leaves: leaves.map((l) => l.storage as Storage), results })
+    const encoder = this.gpu.createCommandEncoder()
+    executable.encode(encoder, groups)
+    this.gpu.queue.submit([encoder.finish()])
+    this.submits++
+    return results
+  }
+
+  /**
+   * A pending promise makes Dawn's Node binding spin a core, which a software adapter needs for the kernels: sleep through
+   * most of the time that this plan took before, and only then wait for the queue.
+   */
+  private async waitQuietly(executable: Executable): Promise<void> {
+    const start = performance.now()
+    if (executable.duration > 4) await pause(executable.duration * 0.9)
+    await this.gpu.queue.onSubmittedWorkDone()
+    const took = performance.now() - start
+    executable.duration = executable.duration ? Math.min(took, executable.duration * 0.7 + took * 0.3) : took
+  }
+
+  /** Per-step GPU time in nanoseconds of computing `nodes` once, with the plan that ran. */
+  profile(nodes: readonly Node[]): Promise<{ plan: Plan; nanoseconds: number[] | undefined }> {
+    return this.queued(async () => {
+      const { executable, leaves, roots, side } = await this.prepare(nodes, 'profile')
+      const count = executable.plan.steps.length
+      const timed = this.gpu.features.has('timestamp-query') && count > 0 && count <= 2000
+      if (!timed) {
+        const results = this.run(executable, leaves, 'profile')
+        settle(executable.plan, roots, side, results)
+        return { plan: executable.plan, nanoseconds: undefined }
+      }
+      leaves.forEach((leaf, i) => {
+        if (executable.isUpload(i)) executable.upload(i, leaf.host!)
+      })
+      const results = executable.plan.results.map((r) => this.memory.allocate(r.bytes, 'profile'))
+      const groups = executable.bind({ leaves: leaves.map((l) => l.storage as Storage), results })
+      const querySet = this.gpu.createQuerySet({ type: 'timestamp', count: 2 * count })
+      const resolved = this.memory.create(16 * count, 0x200 | 0x04, 'timestamps')
+      const readback = this.memory.create(16 * count, 0x01 | 0x08, 'timestamps')
+      const encoder = this.gpu.createCommandEncoder()
+      executable.encode(encoder, groups, querySet)
+      encoder.resolveQuerySet(querySet, 0, 2 * count, resolved, 0)
+      encoder.copyBufferToBuffer(resolved, 0, readback, 0, 16 * count)
+      this.gpu.queue.submit([encoder.finish()])
+      settle(executable.plan, roots, side, results)
+      await readback.mapAsync(1)
+      const stamps = new BigUint64Array(readback.getMappedRange().slice(0))
+      for (const buffer of [resolved, readback]) buffer.destroy()
+      querySet.destroy()
+      return {
+        plan: executable.plan,
+        nanoseconds: Array.from({ length: count }, (_, i) => Number(stamps[2 * i + 1]! - stamps[2 * i]!)),
+      }
+    })
+  }
+
+  /** The plan that computing `nodes` would run, without running it. */
+  plan(nodes: readonly Node[]): Plan {
+    return buildPlan(
+      nodes.filter((n) => !resolvePick(n).node.realized),
+      [...this.pending],
+      { caps: this.caps, choose: this.choose, fuse: this.fuse },
+    )
+  }
+
+  /** Resolves when everything asked for so far has been done. */
+  async settled(): Promise<void> {
+    await this.line
+    await this.gpu.queue.onSubmittedWorkDone()
+  }
+
+  destroy(): void {
+    this.gpu.destroy()
+  }
+}
+
+const copyOf = (host: HostArray, dtype: DType): HostData =>
+  fromBytes(
+    host.buffer.slice(host.byteOffset, host.byteOffset + host.byteLength) as ArrayBuffer,
+    dtype,
+    host.byteLength / byteSize(dtype),
+  )
+
+function checkVersion(node: Node): void {
+  if (!node.storage) return
+  if (node.storage.disposed) throw new Error(`A tensor ${node.dtype}[${node.shape}] was used after dispose()`)
+  if (node.version !== node.storage.version)
+    throw new Error(
+      `A value of shape [${node.shape}] was recorded before an assignment overwrote its storage, and is asked for after it: ` +
+        'realize it before the update, or read it in the same call as the loss.',
+    )
+}
+
+/** The program's structure as text: equal texts may share a plan. */
+function canonical(order: readonly Node[], roots: readonly Node[], side: readonly Node[]): string {
+  const index = new Map<Node, number>()
+  const storages = new Map<number, number>()
+  const parts: (number | string)[] = []
+  order.forEach((node, i) => {
+    index.set(node, i)
+    if (node.realized) {
+      const storage = node.storage?.id
+      let alias = -1
+      if (storage !== undefined) {
+        const known = storages.get(storage)
+        if (known === undefined) storages.set(storage, (alias = i))
+        else alias = known
+      }
+      parts.push(intern(`leaf|${node.dtype}|${node.shape}`), alias)
+    } else {
+      parts.push(node.kind)
+      for (const x of node.inputs) parts.push(-index.get(x)! - 2)
+    }
+  })
+  return `${parts.join()}|${roots.map((n) => index.get(n)).join()}|${side.map((n) => index.get(n)).join()}`
+}
+
+/** After a submit: wanted nodes own their results, assigned storages have a new version. */
+function settle(plan: Plan, roots: readonly Node[], side: readonly Node[], results: readonly Storage[]): void {
+  let next = 0
+  const seen = new Map<object, Storage>()
+  for (const root of roots) {
+    const ref = resolvePick(root)
+    const spec = ref.node.outputs[ref.output]!
+    if (effects(ref.node).some(([out]) => out === ref.output)) continue
+    let storage = seen.get(spec)
+    if (!storage) {
+      storage = results[next++]!
+      seen.set(spec, storage)
+    }
+    root.storage = storage
+    root.version = storage.version
+  }
+  if (next !== plan.results.length) throw new Error('runner: the plan made other results than were asked for')
+  for (const node of side) bumpVersions(node)
+}
+
+/** Marks an executed assignment, and those it was built upon, as realized in the storage it wrote. */
+function bumpVersions(node: Node): void {
+  for (const [, input] of effects(node)) {
+    const target = resolvePick(node.inputs[input]!).node
+    if (!target.realized && effects(target).length) bumpVersions(target)
+  }
+  for (const [output, input] of effects(node)) {
+    const storage = node.inputs[input]!.storage
+    if (!storage) throw new Error('runner: an assignment has no storage')
+    storage.version++
+    const holder = node.outputs[output]!
+    for (const done of assigned.get(node) ?? [{ node, output: 0 }]) {
+      if (node.outputs[done.output] !== holder) continue
+      done.node.storage = storage
+      done.node.version = storage.version
+      done.node.inputs = []
+    }
+  }
+}
+
+/** Nodes that stand for an assignment's outputs: itself, and a `pick` for every further one. */
+const assigned = new WeakMap<Node, { node: Node; output: number }[]>()
+
+/** Registers the picks of a multi-output assignment, so that they become leaves once it has run. */
+export function registerAssigned(effect: Node, picks: readonly Node[]): void {
+  assigned.set(
+    effect,
+    picks.map((node, output) => ({ node, output })),
+  )
+}
+
+let current: Device | undefined
+let opening: Promise<Device> | undefined
+
+/** Opens a device and makes it the default one. Throws DeviceError, which says what to install, when there is none. */
+export async function openDevice(options: OpenOptions = {}): Promise<Device> {
+  const device = new Device(await requestGpu(options))
+  current = device
+  opening = Promise.resolve(device)
+  return device
+}
+
+/** The default device; opened on first use if the program has not. */
+export function getDevice(): Promise<Device> {
+  opening ??= openDevice()
+  return opening
+}
+
+/** The default device, which must be open: for what happens at once (parameters, assignments). */
+export function currentDevice(): Device {
+  if (!current) throw new Error('No device is open yet: call `await openDevice()` first.')
+  return current
+}
