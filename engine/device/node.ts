@@ -75,7 +75,7 @@ async function importDawn(): Promise<typeof import('webgpu')> {
     const why = cause instanceof Error ? cause.message.split('\n')[0] : String(cause)
     throw new DeviceError(
       `Dawn (npm package webgpu) does not load on ${process.platform}-${process.arch}: ${why}. ` +
-        'Run `npm run setup`; its binaries exist for Linux x64, macOS, and Windows x64 and arm64.',
+        'Run `npm run setup`; its binaries exist for Linux, macOS and Windows on x64 and arm64.',
       undefined,
       { cause },
     )
