@@ -2,12 +2,20 @@
 import type { Cost } from '../kernel.ts'
 
 export interface Conv2dProblem {
-  readonly batch: number
-  readonly inChannels: number
-  readonly outChannels: number
-  readonly height: number
-  readonly width: number
-  readonly kernel: readonly [height: number, width: number]
+  /** Images. */
+  readonly n: number
+  /** Input channels. */
+  readonly c: number
+  /** Input height. */
+  readonly h: number
+  /** Input width. */
+  readonly w: number
+  /** Output channels. */
+  readonly o: number
+  /** Kernel height. */
+  readonly kh: number
+  /** Kernel width. */
+  readonly kw: number
   /** Default [1, 1]. */
   readonly stride?: readonly [vertical: number, horizontal: number]
   /** Default [1, 1]. */
@@ -23,7 +31,13 @@ export interface Conv2dProblem {
 }
 
 /** The problem with its defaults and derived sizes. */
-export interface Conv2dShape extends Required<Conv2dProblem> {
+export interface Conv2dShape extends Omit<Required<Conv2dProblem>, 'n' | 'c' | 'h' | 'w' | 'o' | 'kh' | 'kw'> {
+  readonly batch: number
+  readonly inChannels: number
+  readonly outChannels: number
+  readonly height: number
+  readonly width: number
+  readonly kernel: readonly [height: number, width: number]
   readonly inPerGroup: number
   readonly outPerGroup: number
   readonly outHeight: number
@@ -32,15 +46,21 @@ export interface Conv2dShape extends Required<Conv2dProblem> {
 
 /** @throws RangeError naming the argument when sizes are not positive integers, do not divide, or leave no output. */
 export function conv2dShape(problem: Conv2dProblem): Conv2dShape {
-  const full = {
-    stride: [1, 1],
-    dilation: [1, 1],
-    padding: [0, 0, 0, 0],
-    groups: 1,
-    bias: false,
-    activation: 'none',
-    ...problem,
-  } as Required<Conv2dProblem>
+  const { n, c, h, w, o, kh, kw, ...options } = problem
+  const full: Omit<Conv2dShape, 'inPerGroup' | 'outPerGroup' | 'outHeight' | 'outWidth'> = {
+    batch: n,
+    inChannels: c,
+    outChannels: o,
+    height: h,
+    width: w,
+    kernel: [kh, kw],
+    stride: options.stride ?? [1, 1],
+    dilation: options.dilation ?? [1, 1],
+    padding: options.padding ?? [0, 0, 0, 0],
+    groups: options.groups ?? 1,
+    bias: options.bias ?? false,
+    activation: options.activation ?? 'none',
+  }
   const { batch, inChannels, outChannels, height, width, kernel, stride, dilation, padding, groups } = full
   const positive = { batch, inChannels, outChannels, height, width, groups, kernel, stride, dilation }
   for (const [name, value] of Object.entries(positive))

@@ -21,17 +21,17 @@ const { device, capabilities } = await openBareDevice()
 const tolerance = 2e-6
 
 const cases: Record<string, Conv2dProblem> = {
-  '3×3 padded': { batch: 2, inChannels: 3, outChannels: 10, height: 9, width: 11, kernel: [3, 3], padding: [1, 1, 1, 1], bias: true, activation: 'relu' },
-  '3×3 stride 2': { batch: 2, inChannels: 3, outChannels: 8, height: 12, width: 16, kernel: [3, 3], stride: [2, 2], padding: [1, 1, 1, 1], bias: true },
-  depthwise: { batch: 1, inChannels: 6, outChannels: 6, height: 7, width: 10, kernel: [3, 3], padding: [1, 1, 1, 1], groups: 6, activation: 'relu' },
-  'depthwise stride 2': { batch: 2, inChannels: 4, outChannels: 8, height: 9, width: 8, kernel: [3, 3], stride: [2, 2], padding: [1, 1, 1, 1], groups: 4 },
-  pointwise: { batch: 2, inChannels: 7, outChannels: 18, height: 4, width: 6, kernel: [1, 1], bias: true },
-  'pointwise, ragged': { batch: 3, inChannels: 5, outChannels: 9, height: 3, width: 5, kernel: [1, 1], activation: 'relu' },
-  'pointwise, stride 2': { batch: 1, inChannels: 4, outChannels: 3, height: 5, width: 7, kernel: [1, 1], stride: [2, 2] },
-  'dilated, grouped': { batch: 1, inChannels: 6, outChannels: 4, height: 13, width: 12, kernel: [3, 3], padding: [3, 3, 3, 3], dilation: [3, 3], groups: 2 },
-  'uneven padding': { batch: 1, inChannels: 2, outChannels: 3, height: 6, width: 5, kernel: [2, 3], stride: [1, 2], padding: [0, 2, 1, 0], dilation: [2, 1], bias: true },
-  'padding beyond the kernel': { batch: 1, inChannels: 2, outChannels: 2, height: 4, width: 4, kernel: [2, 1], padding: [2, 3, 3, 1] },
-  'large kernel': { batch: 1, inChannels: 3, outChannels: 5, height: 14, width: 14, kernel: [7, 7], stride: [7, 7] },
+  '3×3 padded': { n: 2, c: 3, o: 10, h: 9, w: 11, kh: 3, kw: 3, padding: [1, 1, 1, 1], bias: true, activation: 'relu' },
+  '3×3 stride 2': { n: 2, c: 3, o: 8, h: 12, w: 16, kh: 3, kw: 3, stride: [2, 2], padding: [1, 1, 1, 1], bias: true },
+  depthwise: { n: 1, c: 6, o: 6, h: 7, w: 10, kh: 3, kw: 3, padding: [1, 1, 1, 1], groups: 6, activation: 'relu' },
+  'depthwise stride 2': { n: 2, c: 4, o: 8, h: 9, w: 8, kh: 3, kw: 3, stride: [2, 2], padding: [1, 1, 1, 1], groups: 4 },
+  pointwise: { n: 2, c: 7, o: 18, h: 4, w: 6, kh: 1, kw: 1, bias: true },
+  'pointwise, ragged': { n: 3, c: 5, o: 9, h: 3, w: 5, kh: 1, kw: 1, activation: 'relu' },
+  'pointwise, stride 2': { n: 1, c: 4, o: 3, h: 5, w: 7, kh: 1, kw: 1, stride: [2, 2] },
+  'dilated, grouped': { n: 1, c: 6, o: 4, h: 13, w: 12, kh: 3, kw: 3, padding: [3, 3, 3, 3], dilation: [3, 3], groups: 2 },
+  'uneven padding': { n: 1, c: 2, o: 3, h: 6, w: 5, kh: 2, kw: 3, stride: [1, 2], padding: [0, 2, 1, 0], dilation: [2, 1], bias: true },
+  'padding beyond the kernel': { n: 1, c: 2, o: 2, h: 4, w: 4, kh: 2, kw: 1, padding: [2, 3, 3, 1] },
+  'large kernel': { n: 1, c: 3, o: 5, h: 14, w: 14, kh: 7, kw: 7, stride: [7, 7] },
 } // biome-ignore format: one line a case
 
 async function compare(variants: Variant[], data: Words[], wanted: Float64Array, name: string): Promise<void> {
@@ -71,9 +71,9 @@ for (const [name, problem] of Object.entries(cases))
   })
 
 test('refuses impossible sizes, naming them', () => {
-  const base: Conv2dProblem = { batch: 1, inChannels: 4, outChannels: 4, height: 3, width: 3, kernel: [3, 3] }
+  const base: Conv2dProblem = { n: 1, c: 4, o: 4, h: 3, w: 3, kh: 3, kw: 3 }
   assert.throws(() => conv2dVariants({ ...base, groups: 3 }, capabilities), /groups 3/)
-  assert.throws(() => conv2dVariants({ ...base, kernel: [5, 5] }, capabilities), /exceeds the padded input/)
+  assert.throws(() => conv2dVariants({ ...base, kh: 5, kw: 5 }, capabilities), /exceeds the padded input/)
   assert.throws(() => conv2dVariants({ ...base, stride: [0, 1] }, capabilities), /stride/)
 })
 
