@@ -110,6 +110,7 @@ test('charts: plain SVG with the data in it', async () => {
   const { auc } = evaluation.rows[0].video
   const roc = await rocChart(evaluation.roc, auc)
   assert.match(roc, `AUC ${auc.value!.toFixed(4)}`)
+  assert.is(roc.split('class="mark-area').length - 1, 1, 'one area, not one for each point')
   // Area and curve end in the corner (1, 1): x = 300, y = 0 in the plot. Stacked areas once left the plot.
   const numbers = [...roc.matchAll(/d="M([^"Z]*)/g)].flatMap((m) =>
     m[1]
