@@ -53,7 +53,7 @@ export type Splits = Record<'train' | 'val' | 'test', [string, string][]>
 /** Written into synth.json, and meant for every report made on this data. */
 export const REHEARSAL = 'A procedurally rendered rehearsal: no number on it is evidence about real deepfakes.'
 
-/** 001, 002, … with at least three digits. */
+/** 000, 001, … with at least three digits. */
 const idOf = (index: number) => String(index).padStart(3, '0')
 
 /** Pairs (0,1), (2,3), …: a fifth of them each (one at least) for validation and test, the rest for training. */
@@ -106,7 +106,11 @@ export async function synthesize(options: SynthesizeOptions): Promise<SynthSumma
     throw new RangeError(`synthesize: framesPerVideo must be a positive integer, got ${frames}`)
   }
   const splits = splitPairs(identities)
-  await writeSettings(options, splits)
+  await writeSettings(
+    out,
+    { identities, framesPerVideo: frames, size, seed, fps, strength, compressions, methods },
+    splits,
+  )
   const total = identities * (1 + methods.length) * compressions.length
   const queue = new Queue(Math.max(2, availableParallelism()))
   let done = 0
@@ -152,14 +156,13 @@ export async function synthesize(options: SynthesizeOptions): Promise<SynthSumma
   }
 }
 
-async function writeSettings(options: SynthesizeOptions, splits: Splits): Promise<void> {
-  await mkdir(join(options.out, 'splits'), { recursive: true })
+async function writeSettings(out: string, settings: object, splits: Splits): Promise<void> {
+  await mkdir(join(out, 'splits'), { recursive: true })
   for (const [name, pairs] of Object.entries(splits)) {
-    await writeFile(join(options.out, 'splits', `${name}.json`), JSON.stringify(pairs, null, 1) + '\n')
+    await writeFile(join(out, 'splits', `${name}.json`), JSON.stringify(pairs, null, 1) + '\n')
   }
-  const { out: _out, onProgress: _progress, signal: _signal, ...settings } = options
   const about = { synthetic: true, note: REHEARSAL, ...settings }
-  await writeFile(join(options.out, 'synth.json'), JSON.stringify(about, null, 1) + '\n')
+  await writeFile(join(out, 'synth.json'), JSON.stringify(about, null, 1) + '\n')
 }
 
 /** Runs at most `limit` jobs at once; `add` waits for a place, and throws the first failure of an earlier job. */
