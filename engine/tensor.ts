@@ -1,0 +1,531 @@
+/**
+ * The tensor that programs hold: a node of the graph with methods. Recording an op computes nothing; `data()`, `item()` and
+ * `realize()` run whatever is needed, in one submit.
+ */
+import { gradNodes } from './autograd.ts'
+import { type DType, isFloat, toHostArray } from './dtype.ts'
+import type { Node } from './graph.ts'
+import * as b from './ops/build.ts'
+import type { BinaryOp, Conv2dAttrs, UnaryOp } from './ops/names.ts'
+import { getDevice, type HostData } from './runtime/device.ts'
+import type { Storage } from './runtime/storage.ts'
+import { formatShape, normalizeAxis, numel, type Shape, ShapeError } from './shape.ts'
+
+export type Axes = number | readonly number[]
+export type Nested = number | boolean | readonly Nested[]
+/** What an op takes beside a tensor: a number becomes a constant of the tensor's dtype. */
+export type Operand = Tensor | number
+
+export interface AttendOptions {
+  /** Factor on q·k; default 1/√d. */
+  scale?: number
+  causal?: boolean
+  /** Additive, broadcastable to [batch…, heads, Lq, Lk] over batch and heads. */
+  bias?: Tensor
+  /** [batch…, Lk]; keys with a value > 0 take part. */
+  keyMask?: Tensor
+}
+
+export interface ConvOptions {
+  bias?: Tensor
+  stride?: number | readonly [number, number]
+  /** The same on all sides, or top, left, bottom, right. */
+  padding?: number | readonly [number, number, number, number]
+  dilation?: number | readonly [number, number]
+  groups?: number
+}
+
+const pair = (x: number | readonly [number, number]): readonly [number, number] => (typeof x === 'number' ? [x, x] : x)
+
+export class Tensor {
+  /** Filled by `backward()`. */
+  grad: Tensor | undefined
+  /** Parameters and tensors marked by `requireGrad()`: what `backward()` fills `.grad` of. */
+  requiresGrad = false
+  protected current: Node
+
+  constructor(node: Node) {
+    this.current = node
+  }
+
+  get node(): Node {
+    return this.current
+  }
+
+  get shape(): Shape {
+    return this.node.shape
+  }
+
+  get dtype(): DType {
+    return this.node.dtype
+  }
+
+  get size(): number {
+    return numel(this.shape)
+  }
+
+  get rank(): number {
+    return this.shape.length
+  }
+
+  toString(): string {
+    return `Tensor ${this.dtype}${formatShape(this.shape)}${this.node.realized ? '' : ' (not computed yet)'}`
+  }
+
+  // ── values ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The values in row-major order: Float32Array for floats, Int32Array, or Uint32Array (bool: 0 and 1). */
+  async data(): Promise<HostData> {
+    return (await getDevice()).read(this.node)
+  }
+
+  /** The value of a tensor of one element. @throws ShapeError otherwise */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new ShapeError(`item: needs one element, got ${formatShape(this.shape)}; use data()`)
+    return (await this.data())[0]!
+  }
+
+  /** Nested arrays of the tensor's shape. */
+  async tolist(): Promise<Nested> {
+    const values = await this.data()
+    let at = 0
+    const build = (depth: number): Nested =>
+      depth === this.rank ? values[at++]! : Array.from({ length: this.shape[depth]! }, () => build(depth + 1))
+    return build(0)
+  }
+
+  /** Computes the value and keeps it in a buffer of its own. */
+  async realize(): Promise<this> {
+    await (await getDevice()).realize([this.node])
+    return this
+  }
+
+  /** Frees the buffer of a computed tensor at once, rather than when nothing refers to it. */
+  dispose(): void {
+    ;(this.node.storage as Storage | undefined)?.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  // ── gradients ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  requireGrad(): this {
+    this.requiresGrad = true
+    gradTargets.add(new WeakRef(this))
+    return this
+  }
+
+  /** Adds d(this)/d(t) to `t.grad` for every parameter and `requireGrad()` tensor that this depends on. Records only. */
+  backward(): void {
+    const reached = reachableTargets(this.node)
+    if (!reached.length) throw new Error('backward: nothing that requires a gradient was used; call .requireGrad() on a tensor or use nn parameters')
+    const grads = gradNodes(this.node, reached.map((t) => t.node))
+    reached.forEach((t, i) => {
+      const g = new Tensor(grads[i]!)
+      t.grad = t.grad ? t.grad.add(g) : g
+    })
+  }
+
+  /** The same value as a constant: no gradient flows, and no history is kept. */
+  detach(): Tensor {
+    return new Tensor(b.detach(this.node))
+  }
+
+  // ── pointwise ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private operand(x: Operand): Node {
+    if (x instanceof Tensor) return x.node
+    const integral = Number.isInteger(x) && !isFloat(this.dtype) && this.dtype !== 'bool'
+    return b.full([], x, isFloat(this.dtype) || integral ? this.dtype : 'f32')
+  }
+
+  private binary(op: BinaryOp, x: Operand): Tensor {
+    return new Tensor(b.binary(op, this.node, this.operand(x)))
+  }
+
+  private unary(op: UnaryOp): Tensor {
+    return new Tensor(b.unary(op, this.node))
+  }
+
+  add(x: Operand): Tensor { return this.binary('add', x) }
+  sub(x: Operand): Tensor { return this.binary('sub', x) }
+  mul(x: Operand): Tensor { return this.binary('mul', x) }
+  div(x: Operand): Tensor { return this.binary('div', x) }
+  /** Floored remainder: the sign of the divisor, as in Python. */
+  mod(x: Operand): Tensor { return this.binary('mod', x) }
+  maximum(x: Operand): Tensor { return this.binary('maximum', x) }
+  minimum(x: Operand): Tensor { return this.binary('minimum', x) }
+  less(x: Operand): Tensor { return this.binary('less', x) }
+  lessEqual(x: Operand): Tensor { return this.binary('lessEqual', x) }
+  greater(x: Operand): Tensor { return this.binary('greater', x) }
+  greaterEqual(x: Operand): Tensor { return this.binary('greaterEqual', x) }
+  equal(x: Operand): Tensor { return this.binary('equal', x) }
+  notEqual(x: Operand): Tensor { return this.binary('notEqual', x) }
+  and(x: Tensor): Tensor { return this.binary('logicalAnd', x) }
+  or(x: Tensor): Tensor { return this.binary('logicalOr', x) }
+  not(): Tensor { return this.unary('logicalNot') }
+  neg(): Tensor { return this.unary('neg') }
+  abs(): Tensor { return this.unary('abs') }
+  sign(): Tensor { return this.unary('sign') }
+  floor(): Tensor { return this.unary('floor') }
+  ceil(): Tensor { return this.unary('ceil') }
+  /** To nearest, halves to even. */
+  round(): Tensor { return this.unary('round') }
+  exp(): Tensor { return this.unary('exp') }
+  log(): Tensor { return this.unary('log') }
+  sqrt(): Tensor { return this.unary('sqrt') }
+  rsqrt(): Tensor { return this.unary('rsqrt') }
+  reciprocal(): Tensor { return this.unary('reciprocal') }
+  sin(): Tensor { return this.unary('sin') }
+  cos(): Tensor { return this.unary('cos') }
+  tanh(): Tensor { return this.unary('tanh') }
+  erf(): Tensor { return this.unary('erf') }
+  sigmoid(): Tensor { return this.unary('sigmoid') }
+  softplus(): Tensor { return this.unary('softplus') }
+  isNan(): Tensor { return this.unary('isNan') }
+  isFinite(): Tensor { return this.unary('isFinite') }
+  square(): Tensor { return this.mul(this) }
+  relu(): Tensor { return this.maximum(0) }
+  silu(): Tensor { return this.mul(this.sigmoid()) }
+  /** Exact form: x·(1 + erf(x/√2))/2. */
+  gelu(): Tensor { return this.mul(this.mul(Math.SQRT1_2).erf().add(1).mul(0.5)) }
+  clamp(low: number, high: number): Tensor { return this.maximum(low).minimum(high) }
+
+  /** this^x; small whole exponents become products, ±½ roots. */
+  pow(x: Operand): Tensor {
+    if (x === 1) return this
+    if (x === 2) return this.square()
+    if (x === 3) return this.mul(this.square())
+    if (x === 0.5) return this.sqrt()
+    if (x === -0.5) return this.rsqrt()
+    if (x === -1) return this.reciprocal()
+    return this.binary('pow', x)
+  }
+
+  cast(dtype: DType): Tensor {
+    return new Tensor(b.cast(this.node, dtype))
+  }
+
+  // ── views ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** One entry may be −1. Moves no data. */
+  reshape(shape: Shape): Tensor {
+    return new Tensor(b.reshape(this.node, shape))
+  }
+
+  flatten(from = 0): Tensor {
+    const at = this.rank ? normalizeAxis(from, this.rank, 'flatten') : 0
+    return this.reshape([...this.shape.slice(0, at), numel(this.shape.slice(at))])
+  }
+
+  permute(axes: readonly number[]): Tensor {
+    return new Tensor(b.permute(this.node, axes))
+  }
+
+  /** Swaps two axes; the last two by default. */
+  transpose(first = -2, second = -1): Tensor {
+    const axes = this.shape.map((_, i) => i)
+    const [i, j] = [normalizeAxis(first, this.rank, 'transpose'), normalizeAxis(second, this.rank, 'transpose')]
+    axes[i] = j
+    axes[j] = i
+    return this.permute(axes)
+  }
+
+  expand(shape: Shape): Tensor {
+    return new Tensor(b.expand(this.node, shape))
+  }
+
+  squeeze(axis: number): Tensor {
+    const at = normalizeAxis(axis, this.rank, 'squeeze')
+    if (this.shape[at] !== 1) throw new ShapeError(`squeeze: axis ${axis} of ${formatShape(this.shape)} is not 1`)
+    return this.reshape(this.shape.filter((_, i) => i !== at))
+  }
+
+  unsqueeze(axis: number): Tensor {
+    const at = normalizeAxis(axis, this.rank + 1, 'unsqueeze')
+    return this.reshape([...this.shape.slice(0, at), 1, ...this.shape.slice(at)])
+  }
+
+  /** One [start, end] per leading axis; negative bounds count from the back, a missing end means to the end. */
+  slice(ranges: readonly (readonly [number, number?] | null)[]): Tensor {
+    let x = this.node
+    ranges.forEach((range, axis) => {
+      if (range) x = b.narrow(x, axis, range[0], range[1])
+    })
+    return new Tensor(x)
+  }
+
+  /** Elements start … end−1 along `axis`. */
+  narrow(axis: number, start: number, end?: number): Tensor {
+    const at = normalizeAxis(axis, this.rank, 'narrow')
+    return new Tensor(b.narrow(this.node, at, start, end))
+  }
+
+  /** Entry `index` along `axis`; the axis is dropped. */
+  select(axis: number, index: number): Tensor {
+    return new Tensor(b.select(this.node, axis, index))
+  }
+
+  /** Equal parts along `axis`, or parts of the given sizes. */
+  split(parts: number | readonly number[], axis = 0): Tensor[] {
+    const at = normalizeAxis(axis, this.rank, 'split')
+    const length = this.shape[at]!
+    const sizes = typeof parts === 'number' ? new Array<number>(parts).fill(length / parts) : parts
+    if (!sizes.every(Number.isInteger) || sizes.reduce((s, n) => s + n, 0) !== length)
+      throw new ShapeError(`split: parts of ${sizes} do not make up axis ${axis} of ${formatShape(this.shape)}`)
+    let start = 0
+    return sizes.map((size) => {
+      start += size
+      return this.narrow(at, start - size, start)
+    })
+  }
+
+  flip(axes?: Axes): Tensor {
+    return new Tensor(b.flip(this.node, axes))
+  }
+
+  /** Counts of new elements before and after each axis. */
+  pad(widths: readonly (readonly [number, number])[], value = 0): Tensor {
+    return new Tensor(b.pad(this.node, widths.map((w) => w[0]), widths.map((w) => w[1]), value))
+  }
+
+  /** Shifts along `axis`, what leaves at one end enters at the other. */
+  roll(shift: number, axis = -1): Tensor {
+    const at = normalizeAxis(axis, this.rank, 'roll')
+    const n = this.shape[at]!
+    const k = n ? ((shift % n) + n) % n : 0
+    return k === 0 ? this : new Tensor(b.concat([b.narrow(this.node, at, n - k, n), b.narrow(this.node, at, 0, n - k)], at))
+  }
+
+  /** Same value in a buffer of its own: ends fusion here. */
+  contiguous(): Tensor {
+    return new Tensor(b.record('contiguous', [this.node], {}))
+  }
+
+  // ── indices ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** out[…k…] = this[…index[…k…]…] along `axis`; index has this's rank, 1 on axes where the same indices serve. */
+  gather(index: Tensor, axis: number): Tensor {
+    return new Tensor(b.record('gather', [this.node, index.node], { axis: normalizeAxis(axis, this.rank, 'gather') }))
+  }
+
+  /** Rows `index` (rank 1) along `axis`. */
+  take(index: Tensor, axis = 0): Tensor {
+    const at = normalizeAxis(axis, this.rank, 'take')
+    return this.gather(index.reshape(this.shape.map((_, i) => (i === at ? index.size : 1))), at)
+  }
+
+  /** Inverse of gather: zeros of `size` along `axis`, to which these entries are added at `index`. */
+  scatterAdd(index: Tensor, axis: number, size: number): Tensor {
+    return new Tensor(b.record('scatterAdd', [this.node, index.node], { axis: normalizeAxis(axis, this.rank, 'scatterAdd'), size }))
+  }
+
+  /** i32 or u32 → f32 [..., classes] of 0 and 1. */
+  oneHot(classes: number): Tensor {
+    const index = b.iota(classes, this.dtype)
+    return new Tensor(b.cast(b.binary('equal', b.reshape(this.node, [...this.shape, 1]), index), 'f32'))
+  }
+
+  // ── reductions ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  sum(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.reduce('sum', this.node, axes, keepDims)) }
+  prod(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.reduce('prod', this.node, axes, keepDims)) }
+  max(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.reduce('max', this.node, axes, keepDims)) }
+  min(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.reduce('min', this.node, axes, keepDims)) }
+  mean(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.mean(this.node, axes, keepDims)) }
+
+  /** Biased (divided by n) unless `correction` is 1. */
+  variance(axes?: Axes, keepDims = false, correction = 0): Tensor {
+    const centred = this.sub(this.mean(axes, true))
+    const total = centred.square().sum(axes, keepDims)
+    return total.div(this.size / total.size - correction)
+  }
+
+  /** Euclidean norm. Its gradient at 0 is taken as 0. */
+  norm(axes?: Axes, keepDims = false): Tensor {
+    const squares = this.square().sum(axes, keepDims)
+    const zero = squares.equal(0)
+    return where(zero, 0, where(zero, 1, squares).sqrt())
+  }
+
+  logsumexp(axes?: Axes, keepDims = false): Tensor {
+    const top = this.max(axes, true).detach()
+    const finite = where(top.isFinite(), top, 0)
+    const total = this.sub(finite).exp().sum(axes, true).log().add(finite)
+    return keepDims ? total : total.reshape(this.sum(axes).shape)
+  }
+
+  argmax(axis = -1): Tensor {
+    return new Tensor(b.record('argmax', [this.node], { axis: normalizeAxis(axis, this.rank, 'argmax') }))
+  }
+
+  argmin(axis = -1): Tensor {
+    return this.neg().argmax(axis)
+  }
+
+  cumsum(axis = -1): Tensor {
+    return new Tensor(b.record('cumsum', [this.node], { axis: normalizeAxis(axis, this.rank, 'cumsum') }))
+  }
+
+  /** Stable order along the last axis. */
+  sort(descending = false): { values: Tensor; indices: Tensor } {
+    const node = b.record('sort', [this.node], { descending })
+    return { values: new Tensor(node), indices: new Tensor(b.pick(node, 1)) }
+  }
+
+  /** The k largest along the last axis, in order. */
+  topk(k: number): { values: Tensor; indices: Tensor } {
+    const { values, indices } = this.sort(true)
+    return { values: values.narrow(-1, 0, k), indices: indices.narrow(-1, 0, k) }
+  }
+
+  // ── linear algebra and layers ────────────────────────────────────────────────────────────────────────────────────
+
+  /** Matrix product over the last two axes, batch axes broadcast. */
+  matmul(x: Tensor): Tensor {
+    return new Tensor(b.matmul(this.node, x.node))
+  }
+
+  softmax(axis = -1): Tensor { return this.alongLast(axis, (x) => b.softmax(x)) }
+  logSoftmax(axis = -1): Tensor { return this.alongLast(axis, (x) => b.softmax(x, true)) }
+
+  private alongLast(axis: number, f: (x: Node) => Node): Tensor {
+    const at = normalizeAxis(axis, this.rank, 'softmax')
+    if (at === this.rank - 1) return new Tensor(f(this.node))
+    return new Tensor(f(this.transpose(at, -1).node)).transpose(at, -1)
+  }
+
+  /** (x − mean)/√(var + ε)·weight + bias over the last axis, biased variance. */
+  layerNorm(weight: Tensor, bias: Tensor, epsilon = 1e-5): Tensor {
+    return new Tensor(b.layerNorm(this.node, weight.node, bias.node, epsilon))
+  }
+
+  /** x/√(mean(x²) + ε)·weight over the last axis. */
+  rmsNorm(weight: Tensor, epsilon = 1e-6): Tensor {
+    return this.mul(this.square().mean(-1, true).add(epsilon).rsqrt()).mul(weight)
+  }
+
+  /** This as queries: softmax(q kᵀ·scale + bias) v over [batch…, length, heads, d]. */
+  attention(k: Tensor, v: Tensor, options: AttendOptions = {}): Tensor {
+    const { scale, causal, bias, keyMask } = options
+    return new Tensor(
+      b.attention(this.node, k.node, v.node, {
+        ...(scale === undefined ? {} : { scale }),
+        ...(causal === undefined ? {} : { causal }),
+        bias: bias?.node,
+        keyMask: keyMask?.node,
+      }),
+    )
+  }
+
+  /** Mean over the batch of −log softmax(this)[label]; this [B, classes], labels i32 or u32 [B]. */
+  crossEntropy(labels: Tensor): Tensor {
+    return this.logSoftmax().mul(labels.oneHot(this.shape.at(-1)!)).sum(-1).mean().neg()
+  }
+
+  /** x [N, C, H, W] with weight [O, C/groups, KH, KW]. */
+  conv2d(weight: Tensor, options: ConvOptions = {}): Tensor {
+    const { padding = 0 } = options
+    const attrs: Conv2dAttrs = {
+      stride: pair(options.stride ?? 1),
+      padding: typeof padding === 'number' ? [padding, padding, padding, padding] : padding,
+      dilation: pair(options.dilation ?? 1),
+      groups: options.groups ?? 1,
+    }
+    return new Tensor(b.conv2d(this.node, weight.node, options.bias?.node, attrs))
+  }
+
+  /** Symmetric eigendecomposition of [..., n, n]: values ascending, vectors in columns, info = (sweeps, residual). */
+  eigh(): { values: Tensor; vectors: Tensor; info: Tensor } {
+    const node = b.record('eigh', [this.node], {})
+    return { values: new Tensor(node), vectors: new Tensor(b.pick(node, 1)), info: new Tensor(b.pick(node, 2)) }
+  }
+
+  /** u·v / max(‖u‖‖v‖, ε) along `axis`. */
+  cosineSimilarity(x: Tensor, axis = -1, epsilon = 1e-8): Tensor {
+    return this.mul(x).sum(axis).div(this.norm(axis).mul(x.norm(axis)).maximum(epsilon))
+  }
+}
+
+/** Elements of `a` where the condition holds, of `b` elsewhere. */
+export function where(condition: Tensor, a: Operand, other: Operand): Tensor {
+  const dtype = a instanceof Tensor ? a.dtype : other instanceof Tensor ? other.dtype : 'f32'
+  const node = (x: Operand) => (x instanceof Tensor ? x.node : b.full([], x, dtype))
+  return new Tensor(b.where(condition.node, node(a), node(other)))
+}
+
+const gradTargets = new Set<WeakRef<Tensor>>()
+
+/** Live tensors that want gradients and that `root` was computed from. */
+function reachableTargets(root: Node): Tensor[] {
+  const seen = new Set<Node>([root])
+  const stack = [root]
+  while (stack.length)
+    for (const x of stack.pop()!.inputs)
+      if (!seen.has(x)) {
+        seen.add(x)
+        stack.push(x)
+      }
+  const out: Tensor[] = []
+  for (const ref of gradTargets) {
+    const tensor = ref.deref()
+    if (!tensor) gradTargets.delete(ref)
+    else if (seen.has(tensor.node)) out.push(tensor)
+  }
+  return out
+}
+
+// ── making tensors ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+function flattenNested(value: Nested, out: number[], shape: number[], depth: number): void {
+  if (typeof value === 'number' || typeof value === 'boolean') {
+    if (depth !== shape.length) throw new ShapeError('tensor: the nested arrays are ragged')
+    out.push(Number(value))
+    return
+  }
+  if (shape.length === depth) {
+    if (out.length) throw new ShapeError('tensor: the nested arrays are ragged')
+    shape.push(value.length)
+  } else if (shape[depth] !== value.length) throw new ShapeError('tensor: the nested arrays are ragged')
+  for (const v of value) flattenNested(v, out, shape, depth + 1)
+}
+
+const isTyped = (x: unknown): x is HostData => ArrayBuffer.isView(x)
+
+/** A tensor of numbers: nested arrays, or a typed array with its shape. The data are copied. */
+export function tensor(values: Nested | HostData | Float64Array, shape?: Shape, dtype?: DType): Tensor {
+  if (isTyped(values)) {
+    const kind = dtype ?? (values instanceof Int32Array ? 'i32' : values instanceof Uint32Array ? 'u32' : 'f32')
+    const dims = shape ?? [values.length]
+    if (numel(dims) !== values.length) throw new ShapeError(`tensor: ${values.length} values do not fit ${formatShape(dims)}`)
+    const host = toHostArray(values, kind)
+    return new Tensor(b.hostLeaf(host === (values as unknown) ? host.slice() : host, dims, kind))
+  }
+  const flat: number[] = []
+  const found: number[] = []
+  flattenNested(values as Nested, flat, found, 0)
+  const dims = shape ?? found
+  if (numel(dims) !== flat.length) throw new ShapeError(`tensor: ${flat.length} values do not fit ${formatShape(dims)}`)
+  return new Tensor(b.hostLeaf(toHostArray(flat, dtype ?? 'f32'), dims, dtype ?? 'f32'))
+}
+
+export const scalar = (value: number, dtype: DType = 'f32'): Tensor => tensor(value, [], dtype)
+export const full = (shape: Shape, value: number, dtype: DType = 'f32'): Tensor => new Tensor(b.full(shape, value, dtype))
+export const zeros = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 0, dtype)
+export const ones = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 1, dtype)
+
+/** start, start + step, … below end. */
+export function arange(start: number, end?: number, step = 1, dtype: DType = 'f32'): Tensor {
+  const [from, to] = end === undefined ? [0, start] : [start, end]
+  const count = Math.max(0, Math.ceil((to - from) / step))
+  const index = new Tensor(b.iota(count, dtype))
+  return from === 0 && step === 1 ? index : index.mul(step).add(from)
+}
+
+export const eye = (n: number, dtype: DType = 'f32'): Tensor =>
+  arange(n, undefined, 1, 'i32').unsqueeze(1).equal(arange(n, undefined, 1, 'i32')).cast(dtype)
+
+export const concat = (parts: readonly Tensor[], axis = 0): Tensor => new Tensor(b.concat(parts.map((p) => p.node), axis))
+export const stack = (parts: readonly Tensor[], axis = 0): Tensor => new Tensor(b.stack(parts.map((p) => p.node), axis))
