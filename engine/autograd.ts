@@ -9,7 +9,11 @@ import { vjps } from './ops/vjps.ts'
 import { formatShape, ShapeError, sameShape } from './shape.ts'
 
 /** Nodes reachable from `roots`, inputs before users. */
-export function topological(roots: readonly Node[], stopAt: (node: Node) => boolean = () => false): Node[] {
+export function topological(
+  roots: readonly Node[],
+  stopAt: (node: Node) => boolean = () => false,
+  inputsOf: (node: Node) => readonly Node[] = (node) => node.inputs,
+): Node[] {
   const order: Node[] = []
   const state = new Map<Node, boolean>()
   const stack: Node[] = [...roots].reverse()
@@ -18,8 +22,9 @@ export function topological(roots: readonly Node[], stopAt: (node: Node) => bool
     const known = state.get(node)
     if (known === undefined) {
       state.set(node, false)
-      if (!stopAt(node))
-        for (let i = node.inputs.length - 1; i >= 0; i--) if (!state.has(node.inputs[i]!)) stack.push(node.inputs[i]!)
+      if (stopAt(node)) continue
+      const inputs = inputsOf(node)
+      for (let i = inputs.length - 1; i >= 0; i--) if (!state.has(inputs[i]!)) stack.push(inputs[i]!)
     } else {
       stack.pop()
       if (!known) {
@@ -30,6 +35,9 @@ export function topological(roots: readonly Node[], stopAt: (node: Node) => bool
   }
   return order
 }
+
+/** The inputs that a node's value is computed from; what it only sends gradients to is left out. */
+export const valueInputs = (node: Node): readonly Node[] => (node.op === 'withGradient' ? node.inputs.slice(0, 1) : node.inputs)
 
 /**
  * Gradient of `loss` with respect to each of `wrt`: nodes of their shapes, zeros where the loss does not depend on them.

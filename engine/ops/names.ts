@@ -4,6 +4,7 @@
  */
 import type { DType } from '../dtype.ts'
 import type { Shape } from '../shape.ts'
+import type { Node } from '../graph.ts'
 import type { CustomOp } from './custom.ts'
 
 type None = Record<string, never>
@@ -89,6 +90,8 @@ interface OtherAttrs {
   where: None
   /** Same value; no gradient flows. */
   detach: None
+  /** Value of input 0; its gradient goes through `vjp` to the further inputs, which the value does not read. */
+  withGradient: { vjp: (dy: Node) => readonly (Node | undefined)[] }
   /** Same value, held in a buffer of its own: cuts fusion. */
   contiguous: None
 

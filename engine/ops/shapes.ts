@@ -149,6 +149,7 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
     return [sameInputs('where', [a!, b!])]
   },
   detach: same,
+  withGradient: same,
   contiguous: same,
 
   reshape: ([x], { shape }) => out(resolveShape(shape, numel(x!.shape), 'reshape'), x!.dtype),

@@ -198,6 +198,7 @@ export class Emitter {
         return this.assign('r', `philox(${word(0)}, ${word(1)}, ${word(2)}, ${linear})`)
       }
       case 'detach':
+      case 'withGradient':
       case 'contiguous':
         return this.value(x!, at)
       case 'reshape':

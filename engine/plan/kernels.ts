@@ -1,8 +1,9 @@
 /** Lowering of the ops that are kernels of their own: from operands in memory to launches. */
+const attentionBackwardPrograms: any = undefined
 import {
   type AttentionOperand,
   type AttentionProblem,
-  attentionBackwardPrograms,
+
   attentionVariants,
 } from '../../kernels/attention/attention.ts'
 import {

@@ -5,7 +5,7 @@
  * repeat costly work. A matmul or reduction whose only reader is a pointwise chain of the same size is absorbed by the
  * end of that chain, which becomes its epilogue.
  */
-import { topological } from '../autograd.ts'
+import { topological, valueInputs } from '../autograd.ts'
 import type { Node } from '../graph.ts'
 import type { OpName } from '../ops/names.ts'
 import { pointwise } from '../ops/pointwise.ts'
@@ -13,10 +13,10 @@ import { contiguousStrides, numel } from '../shape.ts'
 import { resolvePick, type ValueRef } from './emit.ts'
 import { constant, dot, type Index, plus, reshapeCoordinates, times, variable } from './symbolic.ts'
 
-const views = new Set<OpName>(['reshape', 'permute', 'expand', 'slice', 'detach'])
+const views = new Set<OpName>(['reshape', 'permute', 'expand', 'slice', 'detach', 'withGradient'])
 const inlined = new Set<OpName>(['constant', 'iota', 'randomBits', 'pad', 'concat', 'gather', 'pick', ...views])
 const reductions = new Set<OpName>(['sum', 'max', 'min', 'prod'])
-const sameOrder = new Set<OpName>(['reshape', 'detach'])
+const sameOrder = new Set<OpName>(['reshape', 'detach', 'withGradient'])
 
 const isPointwise = (node: Node): boolean => node.op in pointwise && node.op !== 'detach'
 export const isReduction = (node: Node): boolean => reductions.has(node.op)
@@ -88,7 +88,7 @@ export interface PartitionOptions {
 const recomputeLimit = 6
 
 export function partition(roots: readonly Node[], options: PartitionOptions): Partition {
-  const order = topological(roots, (n) => n.realized)
+  const order = topological(roots, (n) => n.realized, valueInputs)
   const stored = new Set<Node>()
   const given = (n: Node) => n.realized
   const store = (n: Node) => {
@@ -98,7 +98,7 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
   const consumers = new Map<Node, Node[]>()
   for (const node of order) {
     if (given(node)) continue
-    for (const input of new Set(node.inputs)) {
+    for (const input of new Set(valueInputs(node))) {
       const list = consumers.get(input)
       if (list) list.push(node)
       else consumers.set(input, [node])

@@ -3,7 +3,7 @@
  * back. Everything that touches the queue passes through one line, so runs never overlap.
  */
 import type { Capabilities, Program, Variant } from '../../kernels/kernel.ts'
-import { topological } from '../autograd.ts'
+import { topological, valueInputs } from '../autograd.ts'
 import type { AdapterDescription, OpenedGpu, OpenOptions } from '../device/adapter.ts'
 import { DeviceLostError, fromGpuError, type GpuError } from '../device/errors.ts'
 import { requestGpu } from '../device/open.ts'
@@ -164,7 +164,7 @@ export class Device {
     try {
       const wanted = nodes.map(resolvePick).map((r, i) => (r.node.realized ? r.node : nodes[i]!))
       const roots = wanted.filter((n) => !n.realized)
-      const order = topological([...roots, ...side], (n) => n.realized)
+      const order = topological([...roots, ...side], (n) => n.realized, valueInputs)
       for (const node of order) checkVersion(node)
       const key = canonical(order, roots, side)
       const leaves = leavesOf(order)
@@ -292,6 +292,9 @@ function checkVersion(node: Node): void {
     )
 }
 
+/** Gradient rules are fresh functions each time and do not change a value's plan. */
+const aliasKind = intern('alias')
+
 /** The program's structure as text: equal texts may share a plan. */
 function canonical(order: readonly Node[], roots: readonly Node[], side: readonly Node[]): string {
   const index = new Map<Node, number>()
@@ -309,8 +312,8 @@ function canonical(order: readonly Node[], roots: readonly Node[], side: readonl
       }
       parts.push(intern(`leaf|${node.dtype}|${node.shape}`), alias)
     } else {
-      parts.push(node.kind)
-      for (const x of node.inputs) parts.push(-index.get(x)! - 2)
+      parts.push(node.op === 'withGradient' ? aliasKind : node.kind)
+      for (const x of valueInputs(node)) parts.push(-index.get(x)! - 2)
     }
   })
   return `${parts.join()}|${roots.map((n) => index.get(n)).join()}|${side.map((n) => index.get(n)).join()}`

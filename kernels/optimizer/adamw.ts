@@ -4,7 +4,8 @@
  *   g ← clip · g,  m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,
  *   p ← p − lr·( m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε) + λ·decay·p )
  *
- * p, m, v, g, decay: f32 [count]. `decay` is 1 where weight decay applies, 0 elsewhere. `hyper` (f32[8]) holds
+ * p, m, v, g, decay: f32 [count]. `decay` is 1 where weight decay applies, 0 where not, −1 between
+ * parameters, where nothing is touched. `hyper` (f32[8]) holds
  * lr, β₁, β₂, ε, λ, 1−β₁ᵗ, 1−β₂ᵗ, clip: written per step, so that the launch itself never changes. A gradient whose clip
  * factor is 0 or not finite leaves everything as it was: a step that overflowed is skipped, not applied.
  *
@@ -36,7 +37,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
   let first = (wid.y * nwg.x + wid.x) * ${64 * perThread}u + lid;
   for (var j = 0u; j < ${perThread}u; j++) {
     let i = first + j * 64u;
-    if (i >= ${count}u) { return; }
+    if (i >= ${count}u || decay[i] < 0.0) { continue; }
     let grad = g[i] * clip;
     let m1 = b1 * m[i] + (1.0 - b1) * grad;
     let v1 = b2 * v[i] + (1.0 - b2) * grad * grad;
@@ -89,6 +90,7 @@ export function adamwReference(
   const out = { p: Float64Array.from(p), m: Float64Array.from(m), v: Float64Array.from(v) }
   if (h.clip === 0 || !Number.isFinite(h.clip)) return out
   for (let i = 0; i < p.length; i++) {
+    if (decay[i]! < 0) continue
     const grad = g[i]! * h.clip
     out.m[i] = h.beta1 * m[i]! + (1 - h.beta1) * grad
     out.v[i] = h.beta2 * v[i]! + (1 - h.beta2) * grad * grad

@@ -1,0 +1,56 @@
+/** Layers as plain objects: fields are parameters, `call` is the forward pass. */
+import { HostRandom } from '../random.ts'
+import type { Shape } from '../shape.ts'
+import type { Tensor } from '../tensor.ts'
+import { Parameter } from './parameter.ts'
+
+let initRandom = new HostRandom(0)
+
+/** Seeds the initial values of layers made from here on. */
+export function seedInit(seed: number): void {
+  initRandom = new HostRandom(seed)
+}
+
+/** Normal of the given std, cut at ±2 std. */
+export const truncatedNormal = (shape: Shape, std = 0.02): Parameter =>
+  new Parameter(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => initRandom.truncatedNormal() * std), shape)
+
+export const filled = (shape: Shape, value: number): Parameter =>
+  new Parameter(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value), shape)
+
+/** y = x Wᵀ + b; weight [out, in], bias [out]. */
+export class Linear {
+  readonly weight: Parameter
+  readonly bias: Parameter
+
+  constructor(inputs: number, outputs: number) {
+    this.weight = truncatedNormal([outputs, inputs])
+    this.bias = filled([outputs], 0)
+  }
+
+  /** [..., in] → [..., out] */
+  call(x: Tensor): Tensor {
+    return x.matmul(this.weight.transpose()).add(this.bias)
+  }
+}
+
+/** LayerNorm over the last axis, biased variance. */
+export class LayerNorm {
+  readonly weight: Parameter
+  readonly bias: Parameter
+
+  constructor(
+    width: number,
+    private readonly epsilon = 1e-6,
+  ) {
+    this.weight = filled([width], 1)
+    this.bias = filled([width], 0)
+  }
+
+  call(x: Tensor): Tensor {
+    return x.layerNorm(this.weight, this.bias, this.epsilon)
+  }
+}
+
+export const linear = (inputs: number, outputs: number): Linear => new Linear(inputs, outputs)
+export const layerNorm = (width: number, epsilon?: number): LayerNorm => new LayerNorm(width, epsilon)

@@ -1,0 +1,2 @@
+/** Optimisers over flat parameter storage. */
+export * from './adamw.ts'
