@@ -22,6 +22,9 @@ export type HostData = Float32Array | Int32Array | Uint32Array
 /** Picks among a kernel's variants; the tuner replaces it. */
 export type Chooser = (kernel: string, variants: readonly Variant[]) => Program
 
+/** Elements up to which a result that was read is kept in host memory rather than in a buffer. */
+const smallResult = 1024
+
 interface CachedPlan {
   readonly executable: Executable
 }
@@ -124,11 +127,19 @@ export class Device {
     return this.queued(async () => {
       const ref = resolvePick(node)
       const { shape, dtype } = node
+      const before = node.realized || effects(ref.node).length > 0
       if (node.host && !this.pending.length) return copyOf(node.host, dtype)
       await this.execute([node], label)
       if (node.host) return copyOf(node.host, dtype)
       const storage = (node.storage ?? ref.node.storage) as Storage
-      return this.download(storage, shape, dtype)
+      const data = await this.download(storage, shape, dtype)
+      if (!before && node.storage === storage && data.length <= smallResult) {
+        // Small results stay on the host: the buffer is free for the next step at once.
+        node.host = toHostArray(data, dtype)
+        node.storage = undefined
+        storage.dispose()
+      }
+      return data
     })
   }
 
@@ -345,8 +356,9 @@ function bumpVersions(node: Node): void {
     const target = resolvePick(node.inputs[input]!).node
     if (!target.realized && effects(target).length) bumpVersions(target)
   }
+  const { inputs } = node
   for (const [output, input] of effects(node)) {
-    const storage = node.inputs[input]!.storage
+    const storage = inputs[input]!.storage
     if (!storage) throw new Error('runner: an assignment has no storage')
     storage.version++
     const holder = node.outputs[output]!
