@@ -1,24 +1,80 @@
-/** Batched matrix product C = A·B. */
+/**
+ * Batched matrix product with a fused tail: C[batch…, m, n] = epilogue(A[batch…, m, k] · B[batch…, k, n]), f32.
+ *
+ * Bindings, in order: a, b (read), the epilogue's (read), c (read_write), the uniform block. a, b and c are declared
+ * `array<vec4f>` where the layout allows vec4 access (operand.ts says when). Sizes, strides and offsets are uniforms: one pipeline
+ * a tier, layout and epilogue serves every shape.
+ *
+ * Tiers, each a file and each right at any size from 1 up:
+ *   register    every invocation a 4–8 × 4–8 tile in registers, no workgroup memory, no barrier
+ *   subgroup    one subgroup a workgroup, A handed round by broadcast
+ *   tiled       workgroup-memory tiles of 128², 64² or 32², next slice prefetched into registers
+ *   split       k split over a workgroup's invocations and summed as a fixed tree: few outputs, long k
+ *
+ * Order on software adapters (lavapipe, 8 lanes, 2 cores): the subgroup tier leads on wide matrices, the register tier where
+ * n leaves many of a subgroup's columns empty; the barriers of the tiled and split tiers cost 2–5 times the register tier.
+ *
+ * Order on GPUs, by argument: a register tile of r × c outputs reads (r + c) values of workgroup memory for r·c
+ * multiply-adds. 8 × 8 does 4 a value and 4 × 4 does 2, while a multiprocessor reads 32 values and does 128 multiply-adds a
+ * clock: only 8 × 8 keeps the arithmetic busy. From memory, a t × t tile does t/4 flops a byte: 32 for 128², 8 for 32². So
+ * the largest tile that still gives every multiprocessor of a discrete GPU (some 30 to 130) a workgroup leads; below that count
+ * parallelism is worth more than reuse, and with k at least 256 the rest of it is found along k. A tile that would be
+ * mostly outside C (n or m of a few) goes to the split or register tier.
+ */
 import type { Capabilities, Variant } from '../kernel.ts'
-import type { MatmulProblem } from './problem.ts'
+import { batchCount, type MatmulProblem } from './problem.ts'
 import { type RegisterShape, registerProgram } from './register.ts'
 import { splitBytes, splitProgram } from './splitk.ts'
 import { subgroupProgram, subgroupUsable } from './subgroup.ts'
-import { tiledBytes, tiledProgram, tiledShapes } from './tiled.ts'
+import { type TiledShape, tiledBytes, tiledProgram, tiledShapes } from './tiled.ts'
 
-export { matmulCost, matmulReference } from './reference.ts'
 export type { MatmulOperand, MatmulProblem } from './problem.ts'
+export { matmulCost, matmulReference } from './reference.ts'
 
+/** Workgroups that a discrete GPU needs before it is busy. */
+const busyWorkgroups = 96
+/** From this k on, splitting it pays for the reduction. */
+const longK = 256
+
+/** Every way to do the product on a device, the best guess first. Throws (in `program()`) beyond 3 batch dimensions. */
 export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Variant[] {
-  const register = (shape: RegisterShape): Variant => ({
-    name: `register.${shape.rows}x${4 * shape.groups}`,
-    program: () => registerProgram(problem, caps, shape),
+  const { m, n, k } = problem
+  const register = (rows: RegisterShape['rows'], groups: RegisterShape['groups']): Variant => ({
+    name: `register.${rows}x${4 * groups}`,
+    program: () => registerProgram(problem, caps, { rows, groups }),
   })
-  const out: Variant[] = []
-  if (subgroupUsable(caps)) for (const rows of [8, 4] as const) out.push({ name: `subgroup.${rows}`, program: () => subgroupProgram(problem, caps, rows) })
-  out.push(register({ rows: 4, groups: 1 }), register({ rows: 8, groups: 1 }), register({ rows: 4, groups: 2 }))
-  for (const [size, shape] of Object.entries(tiledShapes))
-    if (tiledBytes(shape) <= caps.maxWorkgroupBytes) out.push({ name: `tiled.${size}`, program: () => tiledProgram(problem, caps, shape) })
-  if (splitBytes <= caps.maxWorkgroupBytes) for (const side of [4, 2] as const) out.push({ name: `split.${side}`, program: () => splitProgram(problem, caps, side) })
-  return out
+  const subgroup = (rows: 4 | 8): Variant[] =>
+    subgroupUsable(caps) ? [{ name: `subgroup.${rows}`, program: () => subgroupProgram(problem, caps, rows) }] : []
+  const fits = (bytes: number, invocations: number): boolean =>
+    bytes <= caps.maxWorkgroupBytes && invocations <= caps.maxInvocations
+  const tiled = (name: keyof typeof tiledShapes): Variant[] => {
+    const shape: TiledShape = tiledShapes[name]
+    const invocations = (shape.tileM * shape.tileN) / (shape.rows * shape.cols)
+    return fits(tiledBytes(shape), invocations)
+      ? [{ name: `tiled.${name}`, program: () => tiledProgram(problem, caps, shape) }]
+      : []
+  }
+  const split = (side: 2 | 4): Variant[] =>
+    fits(splitBytes, 256)
+      ? [{ name: `split.${4 * side}x${4 * side}`, program: () => splitProgram(problem, caps, side) }]
+      : []
+
+  if (caps.software) {
+    const registers = [register(4, 2), register(8, 1), register(4, 1)]
+    const width = 4 * caps.subgroupMinSize
+    const filled = n / (Math.ceil(n / width) * width)
+    return filled >= 0.75 && k >= 8 ? [...subgroup(8), ...registers] : [...registers, ...subgroup(8)]
+  }
+
+  const workgroups = (tile: number): number => Math.ceil(m / tile) * Math.ceil(n / tile) * batchCount(problem)
+  const rest = [register(4, 1), register(8, 1)]
+  const splits = workgroups(16) < busyWorkgroups ? [...split(2), ...split(4)] : [...split(4), ...split(2)]
+  if (Math.min(m, n) < 12) return k >= longK ? [...splits, ...rest, ...tiled('small')] : [...rest, ...tiled('small')]
+  if (workgroups(128) >= busyWorkgroups)
+    return [...tiled('large'), ...tiled('medium'), ...subgroup(8), ...tiled('small'), ...rest]
+  if (workgroups(64) >= busyWorkgroups)
+    return [...tiled('medium'), ...tiled('large'), ...subgroup(8), ...tiled('small'), ...rest]
+  if (workgroups(32) >= busyWorkgroups || k < longK)
+    return [...tiled('small'), ...tiled('medium'), ...subgroup(8), ...subgroup(4), ...rest]
+  return [...splits, ...tiled('small'), ...tiled('medium'), ...subgroup(4), ...rest]
 }

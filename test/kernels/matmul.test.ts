@@ -1,91 +1,179 @@
 /** Every tier of the matrix product against plain loops in float64: layouts, ragged sizes, broadcast batches, epilogues. */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Epilogue } from '../../kernels/kernel.ts'
-import { type MatmulOperand, type MatmulProblem, matmulReference, matmulVariants } from '../../kernels/matmul/matmul.ts'
+import type { Capabilities, Epilogue, Program, Variant } from '../../kernels/kernel.ts'
+import { baselineCapabilities } from '../../kernels/kernel.ts'
+import type { MatmulOperand, MatmulProblem } from '../../kernels/matmul/matmul.ts'
+import { matmulCost, matmulReference, matmulVariants } from '../../kernels/matmul/matmul.ts'
+import { registerProgram } from '../../kernels/matmul/register.ts'
+import { splitProgram } from '../../kernels/matmul/splitk.ts'
+import { subgroupProgram, subgroupUsable } from '../../kernels/matmul/subgroup.ts'
+import { tiledProgram, tiledShapes } from '../../kernels/matmul/tiled.ts'
 import { openBareDevice, randomArray, relativeError, runProgram } from '../support/program.ts'
 
-const test = suite('matmul')
+const test = suite('kernels/matmul')
 const { device, capabilities } = await openBareDevice()
 
 type Layout = 'dense' | 'transposed' | 'strided'
 
-/** An operand [batch, rows, cols] in a layout, with `broadcast` batch strides of 0. */
-function operand(layout: Layout, batch: readonly number[], rows: number, cols: number, broadcast = false, offset = 0): { o: MatmulOperand; size: number } {
-  const gap = layout === 'strided' ? 2 : 1
-  const matrix = rows * cols * gap
-  const strides: number[] = []
-  let step = matrix
-  for (let i = batch.length - 1; i >= 0; i--) {
-    strides[i] = broadcast ? 0 : step
-    step *= batch[i]!
+/** An operand [batch, rows, cols] and the elements its buffer needs. */
+function lay(
+  layout: Layout,
+  batch: readonly number[],
+  rows: number,
+  cols: number,
+  { broadcast = [] as number[], offset = 0 } = {},
+): { operand: MatmulOperand; size: number } {
+  const gap = layout === 'strided' ? 3 : 1
+  const batchStrides: number[] = []
+  let size = rows * cols * gap
+  for (let dim = batch.length - 1; dim >= 0; dim--) {
+    batchStrides[dim] = broadcast.includes(dim) ? 0 : size
+    if (!broadcast.includes(dim)) size *= batch[dim]!
   }
-  const o = { batchStrides: strides, rowStride: layout === 'transposed' ? 1 : cols * gap, colStride: layout === 'transposed' ? rows : gap, offset }
-  return { o, size: offset + (broadcast ? matrix : step) }
+  const strides =
+    layout === 'transposed' ? { rowStride: 1, colStride: rows } : { rowStride: cols * gap, colStride: gap }
+  return { operand: { batchStrides, ...strides, offset }, size: offset + size }
 }
 
-const shapes: [number[], number, number, number][] = [
-  [[], 1, 1, 1], [[], 3, 5, 7], [[], 8, 32, 16], [[], 9, 33, 17], [[2], 16, 20, 12], [[], 65, 68, 64], [[3, 2], 5, 4, 8], [[2, 1, 3], 7, 12, 13],
-  [[], 1, 64, 48], [[], 48, 1, 31], [[], 70, 130, 4], [[], 12, 8, 200],
+/** Every tier in every shape, whatever the heuristic thinks of it. */
+function everyProgram(problem: MatmulProblem, caps: Capabilities): Program[] {
+  return [
+    registerProgram(problem, caps, { rows: 4, groups: 1 }),
+    registerProgram(problem, caps, { rows: 8, groups: 2 }),
+    ...(subgroupUsable(caps) ? [subgroupProgram(problem, caps, 8), subgroupProgram(problem, caps, 4)] : []),
+    ...Object.values(tiledShapes).map((shape) => tiledProgram(problem, caps, shape)),
+    splitProgram(problem, caps, 2),
+    splitProgram(problem, caps, 4),
+  ]
+}
+
+async function check(
+  problem: MatmulProblem,
+  [a, b]: [Float32Array, Float32Array],
+  { extra = [] as Float32Array[], finish = (v: number, _at: number) => v, caps = capabilities } = {},
+): Promise<void> {
+  const want = matmulReference(problem, a, b).map(finish)
+  for (const program of everyProgram(problem, caps)) {
+    const c = new Float32Array(want.length + 8).fill(-7)
+    const [got] = await runProgram(device, program, [a, b, ...extra, c])
+    const error = relativeError(got!.subarray(0, want.length), want)
+    assert.ok(error < 5e-6, `${program.label} ${problem.batch}·${problem.m}×${problem.n}×${problem.k}: ${error}`)
+    assert.ok(
+      got!.subarray(want.length).every((v) => v === -7),
+      `${program.label} writes past the end of C`,
+    )
+  }
+}
+
+const shapes: [m: number, n: number, k: number][] = [
+  [1, 1, 1],
+  [13, 37, 17],
+  [132, 68, 36],
+  [12, 8, 1100],
 ]
-const layouts: [Layout, Layout][] = [['dense', 'dense'], ['dense', 'transposed'], ['transposed', 'dense'], ['transposed', 'transposed'], ['strided', 'strided']]
+const layouts: [Layout, Layout][] = [
+  ['dense', 'dense'],
+  ['dense', 'transposed'],
+  ['transposed', 'dense'],
+  ['transposed', 'transposed'],
+  ['strided', 'strided'],
+]
 
-async function check(p: MatmulProblem, sizes: [number, number], name: string, extra: Float32Array[] = [], finish = (v: number, _i: number) => v) {
-  const a = randomArray(sizes[0], 3)
-  const b = randomArray(sizes[1], 4)
-  const want = matmulReference(p, a, b).map(finish)
-  for (const variant of matmulVariants(p, capabilities)) {
-    const [c] = await runProgram(device, variant.program(), [a, b, ...extra, new Float32Array(want.length).fill(Number.NaN)])
-    const error = relativeError(c!, want)
-    assert.ok(error < 1e-5, `${variant.name} ${name} ${p.batch}·${p.m}×${p.n}×${p.k}: error ${error}`)
-  }
-}
-
-for (const [la, lb] of layouts)
-  test(`A ${la}, B ${lb}`, async () => {
-    for (const [batch, m, n, k] of shapes) {
-      const a = operand(la, batch, m, k)
-      const b = operand(lb, batch, k, n)
-      await check({ batch, m, n, k, a: a.o, b: b.o }, [a.size, b.size], `${la} ${lb}`)
+for (const [aLayout, bLayout] of layouts)
+  test(`A ${aLayout}, B ${bLayout}`, async () => {
+    for (const [m, n, k] of shapes) {
+      const a = lay(aLayout, [], m, k)
+      const b = lay(bLayout, [], k, n)
+      const problem = { batch: [], m, n, k, a: a.operand, b: b.operand }
+      await check(problem, [randomArray(a.size, 3), randomArray(b.size, 4)])
     }
   })
 
-test('an operand broadcast over the batch, and offsets', async () => {
-  const a = operand('dense', [4], 8, 16, false, 4)
-  const b = operand('transposed', [4], 16, 24, true, 3)
-  await check({ batch: [4], m: 8, n: 24, k: 16, a: a.o, b: b.o }, [a.size, b.size], 'broadcast')
+test('three batch dimensions, operands broadcast over different ones, offsets on and off a vec4', async () => {
+  const batch = [2, 3, 2]
+  for (const offset of [4, 3])
+    for (const [m, n, k] of [
+      [8, 24, 16],
+      [5, 7, 9],
+    ] as const) {
+      const a = lay('dense', batch, m, k, { broadcast: [1], offset })
+      const b = lay('transposed', batch, k, n, { broadcast: [0, 2], offset })
+      const problem = { batch, m, n, k, a: a.operand, b: b.operand }
+      // A grid of at most 3 along x also folds.
+      const caps = { ...capabilities, maxGrid: 3 }
+      await check(problem, [randomArray(a.size, 5), randomArray(b.size, 6)], { caps })
+      const matrices = { a: 4, b: 3, c: 12 }
+      const words = matrices.a * m * k + matrices.b * k * n + matrices.c * m * n
+      assert.equal(matmulCost(problem), { flops: 12 * m * n * 2 * k, bytes: 4 * words })
+    }
 })
 
-test('epilogue: bias and residual', async () => {
-  const [m, n, k] = [11, 13, 20]
-  const epilogue: Epilogue = {
-    bindings: [{ name: 'bias', type: 'f32', access: 'read' }, { name: 'residual', type: 'f32', access: 'read' }],
-    wgsl: `fn epilogue(acc: vec4f, batch: u32, row: u32, col: u32) -> vec4f {
-  var out = acc;
-  for (var i = 0u; i < 4u; i++) { out[i] += bias[col + i] + residual[row * 13u + col + i]; }
+test('epilogue: bias and residual, with its batch, row and column', async () => {
+  for (const [m, n, k] of [
+    [11, 13, 20],
+    [9, 16, 8],
+  ] as const) {
+    const read = (name: string) => ({ name, type: 'f32', access: 'read' }) as const
+    const epilogue: Epilogue = {
+      bindings: [read('bias'), read('residual')],
+      wgsl: `fn epilogue(acc: vec4f, batch: u32, row: u32, col: u32) -> vec4f {
+  var out = 2.0 * acc;
+  for (var i = 0u; i < 4u; i++) { out[i] += bias[col + i] + residual[(batch * ${m}u + row) * ${n}u + col + i]; }
   return out;
 }`,
-    flopsPerOutput: 2,
+      flopsPerOutput: 3,
+    }
+    const a = lay('dense', [2], m, k)
+    const b = lay('transposed', [2], k, n, { broadcast: [0] })
+    const [bias, residual] = [randomArray(n, 8), randomArray(2 * m * n, 9)]
+    const problem = { batch: [2], m, n, k, a: a.operand, b: b.operand, epilogue }
+    await check(problem, [randomArray(a.size, 10), randomArray(b.size, 11)], {
+      extra: [bias, residual],
+      finish: (v, at) => 2 * v + bias[at % n]! + residual[at]!,
+    })
   }
-  const a = operand('dense', [], m, k)
-  const b = operand('transposed', [], k, n)
-  const [bias, residual] = [randomArray(n, 8), randomArray(m * n, 9)]
-  const p = { batch: [], m, n, k, a: a.o, b: b.o, epilogue }
-  await check(p, [a.size, b.size], 'epilogue', [bias, residual], (v, i) => v + bias[i % n]! + residual[i]!)
 })
 
-test('values beyond the end of k never leak in, not even infinities', async () => {
-  const [m, n, k] = [8, 32, 9]
-  const a = operand('dense', [], m, k)
-  const b = operand('dense', [], k, n)
-  const data = randomArray(a.size + 64, 5).fill(Infinity, a.size)
-  const right = randomArray(b.size + 64, 6).fill(Infinity, b.size)
-  const p = { batch: [], m, n, k, a: a.o, b: b.o }
-  const want = matmulReference(p, data, right)
-  for (const variant of matmulVariants(p, capabilities)) {
-    const [c] = await runProgram(device, variant.program(), [data, right, new Float32Array(m * n)])
-    assert.ok(relativeError(c!, want) < 1e-5, variant.name)
-  }
+test('infinities beyond the end of k never leak in', async () => {
+  for (const k of [9, 12])
+    for (const [aLayout, bLayout] of layouts.slice(1, 3)) {
+      const [m, n] = [8, 32]
+      const a = lay(aLayout, [], m, k)
+      const b = lay(bLayout, [], k, n)
+      const aData = randomArray(a.size + 600, 12).fill(Infinity, a.size)
+      const bData = randomArray(b.size + 600, 13).fill(Infinity, b.size)
+      await check({ batch: [], m, n, k, a: a.operand, b: b.operand }, [aData, bData])
+    }
+})
+
+test('the heuristic: a variant for every device and size, none that a device cannot run', () => {
+  const names = (variants: Variant[]): string[] => variants.map((v) => v.name)
+  const dense = (m: number, n: number, k: number): MatmulProblem => ({
+    batch: [],
+    m,
+    n,
+    k,
+    a: lay('dense', [], m, k).operand,
+    b: lay('transposed', [], k, n).operand,
+  })
+  const lanes8 = { subgroups: true, subgroupMinSize: 8, subgroupMaxSize: 8 }
+  assert.is(
+    names(matmulVariants(dense(512, 512, 512), { ...baselineCapabilities, ...lanes8, software: true }))[0],
+    'subgroup.8',
+  )
+  assert.is(names(matmulVariants(dense(3152, 768, 768), baselineCapabilities))[0], 'tiled.large')
+  assert.is(names(matmulVariants(dense(48, 48, 1e5), baselineCapabilities))[0], 'split.8x8')
+  for (const software of [true, false])
+    for (const [m, n, k] of [...shapes, [4096, 4096, 64] as const]) {
+      const caps = { ...baselineCapabilities, software, maxWorkgroupBytes: 8192, maxInvocations: 128 }
+      const programs = matmulVariants(dense(m, n, k), caps).map((v) => v.program())
+      assert.ok(programs.length > 0)
+      for (const program of programs) {
+        assert.ok((program.workgroupBytes ?? 0) <= 8192, program.label)
+        assert.not.match(program.wgsl, 'subgroup')
+      }
+    }
 })
 
 test.after(() => device.destroy())
