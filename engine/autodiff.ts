@@ -12,14 +12,23 @@ export function grad(loss: Tensor, wrt: Tensor): Tensor
 export function grad(loss: Tensor, wrt: object): Map<string, Tensor>
 export function grad(loss: Tensor, wrt: Tensor | readonly Tensor[] | object): Tensor | Tensor[] | Map<string, Tensor> {
   if (wrt instanceof Tensor) return new Tensor(gradNodes(loss.node, [wrt.node])[0]!)
-  if (Array.isArray(wrt)) return gradNodes(loss.node, wrt.map((t: Tensor) => t.node)).map((n) => new Tensor(n))
+  if (Array.isArray(wrt))
+    return gradNodes(
+      loss.node,
+      wrt.map((t: Tensor) => t.node),
+    ).map((n) => new Tensor(n))
   const named = namedParameters(wrt)
-  const grads = gradNodes(loss.node, [...named.values()].map((p) => p.node))
+  const grads = gradNodes(
+    loss.node,
+    [...named.values()].map((p) => p.node),
+  )
   return new Map([...named.keys()].map((name, i) => [name, new Tensor(grads[i]!)]))
 }
 
 /** f and its gradient with respect to its tensor arguments. */
-export function valueAndGrad(f: (...args: Tensor[]) => Tensor): (...args: Tensor[]) => { value: Tensor; grads: Tensor[] } {
+export function valueAndGrad(
+  f: (...args: Tensor[]) => Tensor,
+): (...args: Tensor[]) => { value: Tensor; grads: Tensor[] } {
   return (...args) => {
     const value = f(...args)
     return { value, grads: grad(value, args) }

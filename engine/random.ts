@@ -74,14 +74,21 @@ export class Generator {
 
   /** [low, high), 24 bits. */
   uniform(shape: Shape, low = 0, highBound = 1): Tensor {
-    const unit = this.bits(shape).div(256).cast('f32').mul(2 ** -24)
+    const unit = this.bits(shape)
+      .div(256)
+      .cast('f32')
+      .mul(2 ** -24)
     return low === 0 && highBound === 1 ? unit : unit.mul(highBound - low).add(low)
   }
 
   /** Standard normal (Box–Muller). */
   normal(shape: Shape): Tensor {
     const radius = this.uniform(shape).neg().add(1).log().mul(-2).sqrt()
-    return radius.mul(this.uniform(shape).mul(2 * Math.PI).cos())
+    return radius.mul(
+      this.uniform(shape)
+        .mul(2 * Math.PI)
+        .cos(),
+    )
   }
 
   /** Standard normal conditioned on |x| ≤ `bound`, by the inverse distribution function (Giles 2012 for erf⁻¹). */
@@ -89,7 +96,10 @@ export class Generator {
     const edge = 2 * normalTail(bound) - 1
     const x = this.uniform(shape, -edge, edge)
     const w = x.square().neg().add(1).log().neg().sub(2.5)
-    const near = [2.81022636e-8, 3.43273939e-7, -3.5233877e-6, -4.39150654e-6, 2.1858087e-4, -1.25372503e-3, -4.17768164e-3, 2.46640727e-1, 1.50140941]
+    const near = [
+      2.81022636e-8, 3.43273939e-7, -3.5233877e-6, -4.39150654e-6, 2.1858087e-4, -1.25372503e-3, -4.17768164e-3,
+      2.46640727e-1, 1.50140941,
+    ]
     const poly = near.slice(1).reduce((p, c) => p.mul(w).add(c), w.mul(0).add(near[0]!))
     return poly.mul(x).mul(Math.SQRT2).clamp(-bound, bound)
   }

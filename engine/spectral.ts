@@ -28,7 +28,8 @@ function dividedPower(p: Node, q: Node, t: number): Node {
 export function spectralPower(s: Tensor, t: number): Tensor {
   if (!Number.isInteger(t) || t < 1) throw new ShapeError(`spectralPower: t must be a whole number ≥ 1, got ${t}`)
   const n = s.shape.at(-1)
-  if (s.rank < 2 || n !== s.shape.at(-2)) throw new ShapeError(`spectralPower: needs square matrices, got ${formatShape(s.shape)}`)
+  if (s.rank < 2 || n !== s.shape.at(-2))
+    throw new ShapeError(`spectralPower: needs square matrices, got ${formatShape(s.shape)}`)
   const eigen = b.record('eigh', [s.node], {})
   const q = b.pick(eigen, 1)
   const batch = s.shape.slice(0, -2)

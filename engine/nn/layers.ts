@@ -13,7 +13,10 @@ export function seedInit(seed: number): void {
 
 /** Normal of the given std, cut at ±2 std. */
 export const truncatedNormal = (shape: Shape, std = 0.02): Parameter =>
-  new Parameter(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => initRandom.truncatedNormal() * std), shape)
+  new Parameter(
+    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => initRandom.truncatedNormal() * std),
+    shape,
+  )
 
 export const filled = (shape: Shape, value: number): Parameter =>
   new Parameter(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value), shape)

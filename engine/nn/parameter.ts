@@ -19,7 +19,8 @@ export class Parameter extends Tensor {
   private readonly dims: Shape
 
   constructor(values: ArrayLike<number>, shape: Shape) {
-    if (values.length !== numel(shape)) throw new ShapeError(`parameter: ${values.length} values do not fit ${formatShape(shape)}`)
+    if (values.length !== numel(shape))
+      throw new ShapeError(`parameter: ${values.length} values do not fit ${formatShape(shape)}`)
     super(b.hostLeaf(toHostArray(values, 'f32'), shape, 'f32'))
     this.dims = shape
     this.requireGrad()
@@ -58,7 +59,13 @@ export function namedParameters(module: Module, prefix = ''): Map<string, Parame
   const visit = (value: unknown, name: string) => {
     if (value instanceof Parameter) {
       if (![...found.values()].includes(value)) found.set(name, value)
-    } else if (value && typeof value === 'object' && !(value instanceof Tensor) && !ArrayBuffer.isView(value) && !seen.has(value)) {
+    } else if (
+      value &&
+      typeof value === 'object' &&
+      !(value instanceof Tensor) &&
+      !ArrayBuffer.isView(value) &&
+      !seen.has(value)
+    ) {
       seen.add(value)
       if (value instanceof Map) for (const [k, v] of value) visit(v, name ? `${name}.${k}` : `${k}`)
       else for (const [k, v] of Object.entries(value)) visit(v, name ? `${name}.${k}` : k)
@@ -101,24 +108,38 @@ export class FlatParameters {
   /** A further flat buffer of this layout; `value(name, shape)` per parameter, `gap` between them. */
   like(value: (name: string, shape: Shape) => number, gap = 0): Node {
     const values = new Float32Array(this.total).fill(gap)
-    this.offsets.forEach((at, i) => values.fill(value(this.names[i]!, this.shapes[i]!), at, at + numel(this.shapes[i]!)))
+    this.offsets.forEach((at, i) =>
+      values.fill(value(this.names[i]!, this.shapes[i]!), at, at + numel(this.shapes[i]!)),
+    )
     return currentDevice().leafFrom(values, [this.total], 'f32', 'optimiser state')
   }
 
   /** Gradients (one a parameter, in order) laid out like the parameters. */
   pack(grads: readonly Node[]): Node {
-    if (grads.length !== this.names.length) throw new ShapeError(`optimiser: ${grads.length} gradients for ${this.names.length} parameters`)
+    if (grads.length !== this.names.length)
+      throw new ShapeError(`optimiser: ${grads.length} gradients for ${this.names.length} parameters`)
     grads.forEach((g, i) => {
       if (!sameShape(g.shape, this.shapes[i]!))
-        throw new ShapeError(`optimiser: gradient of '${this.names[i]}' is ${formatShape(g.shape)}, the parameter ${formatShape(this.shapes[i]!)}`)
+        throw new ShapeError(
+          `optimiser: gradient of '${this.names[i]}' is ${formatShape(g.shape)}, the parameter ${formatShape(this.shapes[i]!)}`,
+        )
     })
-    return b.record('pack', grads.map((g) => b.cast(g, 'f32')), { offsets: this.offsets, total: this.total })
+    return b.record(
+      'pack',
+      grads.map((g) => b.cast(g, 'f32')),
+      { offsets: this.offsets, total: this.total },
+    )
   }
 
   /** Values by name, read from the device. */
   async read(node: Node = this.node): Promise<Map<string, { shape: Shape; data: Float32Array }>> {
     const all = (await currentDevice().read(node)) as Float32Array
-    return new Map(this.names.map((name, i) => [name, { shape: this.shapes[i]!, data: all.slice(this.offsets[i]!, this.offsets[i]! + numel(this.shapes[i]!)) }]))
+    return new Map(
+      this.names.map((name, i) => [
+        name,
+        { shape: this.shapes[i]!, data: all.slice(this.offsets[i]!, this.offsets[i]! + numel(this.shapes[i]!)) },
+      ]),
+    )
   }
 
   /** Replaces the values of all parameters at once. Names and shapes must have been checked (`checkState`). */
@@ -153,7 +174,8 @@ export function compareState(module: Module, state: ReadonlyMap<string, { shape:
   const wrongShape: string[] = []
   for (const [name, p] of own) {
     const other = state.get(name)
-    if (other && !sameShape(other.shape, p.shape)) wrongShape.push(`${name}: ${formatShape(other.shape)} in the file, ${formatShape(p.shape)} in the model`)
+    if (other && !sameShape(other.shape, p.shape))
+      wrongShape.push(`${name}: ${formatShape(other.shape)} in the file, ${formatShape(p.shape)} in the model`)
   }
   return {
     missing: [...own.keys()].filter((n) => !state.has(n)),
@@ -163,10 +185,19 @@ export function compareState(module: Module, state: ReadonlyMap<string, { shape:
 }
 
 /** Loads values by name. @throws Error naming every missing, unexpected and misshapen parameter; nothing is changed then. */
-export function loadState(module: Module, state: ReadonlyMap<string, { shape: Shape; data: ArrayLike<number> }>, what = 'state'): void {
+export function loadState(
+  module: Module,
+  state: ReadonlyMap<string, { shape: Shape; data: ArrayLike<number> }>,
+  what = 'state',
+): void {
   const { missing, unexpected, wrongShape } = compareState(module, state)
-  const list = (title: string, names: string[]) => (names.length ? [`  ${title}:`, ...names.map((n) => `    ${n}`)] : [])
-  const lines = [...list('missing in the file', missing), ...list('not in the model', unexpected), ...list('of another shape', wrongShape)]
+  const list = (title: string, names: string[]) =>
+    names.length ? [`  ${title}:`, ...names.map((n) => `    ${n}`)] : []
+  const lines = [
+    ...list('missing in the file', missing),
+    ...list('not in the model', unexpected),
+    ...list('of another shape', wrongShape),
+  ]
   if (lines.length) throw new Error(`${what} does not fit the model:\n${lines.join('\n')}`)
   flatten(module).write(state)
 }

@@ -4,7 +4,7 @@
  */
 import { adamwHyperWords } from '../../kernels/optimizer/adamw.ts'
 import type { Node } from '../graph.ts'
-import { FlatParameters, flatten, type Module } from '../nn/parameter.ts'
+import { type FlatParameters, flatten, type Module } from '../nn/parameter.ts'
 import * as b from '../ops/build.ts'
 import { currentDevice, registerAssigned } from '../runtime/device.ts'
 import type { Shape } from '../shape.ts'
@@ -35,7 +35,13 @@ export class AdamW {
 
   constructor(module: Module, options: AdamWOptions = {}) {
     this.flat = flatten(module)
-    const { lr = 1e-3, betas = [0.9, 0.999], epsilon = 1e-8, weightDecay = 0.01, clip = Number.POSITIVE_INFINITY } = options
+    const {
+      lr = 1e-3,
+      betas = [0.9, 0.999],
+      epsilon = 1e-8,
+      weightDecay = 0.01,
+      clip = Number.POSITIVE_INFINITY,
+    } = options
     const decays = options.decays ?? ((_: string, shape: Shape) => shape.length >= 2)
     this.lr = lr
     this.options = { betas, epsilon, weightDecay, clip }
@@ -63,7 +69,9 @@ export class AdamW {
     const limit = this.options.clip
     // min() may drop a NaN, so the norm multiplies the factor once more: NaN and infinity reach the kernel, which then skips.
     const guard = b.scale(norm, 0)
-    const factor = Number.isFinite(limit) ? b.binary('minimum', b.full([], 1), b.div(b.full([], limit), b.shift(norm, 1e-12))) : b.full([], 1)
+    const factor = Number.isFinite(limit)
+      ? b.binary('minimum', b.full([], 1), b.div(b.full([], limit), b.shift(norm, 1e-12)))
+      : b.full([], 1)
     const clip = b.reshape(b.add(factor, guard), [1])
     const hyper = b.concat([b.narrow(host, 0, 0, 7), clip], 0)
     const node = b.record('adamw', [this.flat.node, this.m, this.v, g, hyper, this.decay], {})
@@ -76,11 +84,19 @@ export class AdamW {
   }
 
   /** Moments by name, for checkpoints. */
-  async state(): Promise<{ steps: number; m: Map<string, { shape: Shape; data: Float32Array }>; v: Map<string, { shape: Shape; data: Float32Array }> }> {
+  async state(): Promise<{
+    steps: number
+    m: Map<string, { shape: Shape; data: Float32Array }>
+    v: Map<string, { shape: Shape; data: Float32Array }>
+  }> {
     return { steps: this.steps, m: await this.flat.read(this.m), v: await this.flat.read(this.v) }
   }
 
-  loadState(state: { steps: number; m: ReadonlyMap<string, { data: ArrayLike<number> }>; v: ReadonlyMap<string, { data: ArrayLike<number> }> }): void {
+  loadState(state: {
+    steps: number
+    m: ReadonlyMap<string, { data: ArrayLike<number> }>
+    v: ReadonlyMap<string, { data: ArrayLike<number> }>
+  }): void {
     this.steps = state.steps
     this.m = this.flat.write(state.m, this.m)
     this.v = this.flat.write(state.v, this.v)

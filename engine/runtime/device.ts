@@ -22,6 +22,17 @@ export type HostData = Float32Array | Int32Array | Uint32Array
 /** Picks among a kernel's variants; the tuner replaces it. */
 export type Chooser = (kernel: string, variants: readonly Variant[]) => Program
 
+/** A traced computation that can be run again with other input data. */
+export interface Replay {
+  /** Whether each input takes part at all. */
+  readonly used: readonly boolean[]
+  readonly plan: Plan
+  /** Nodes of the results, in the order of the buffers that `run` returns; those already at hand before have none. */
+  readonly roots: readonly Node[]
+  /** Runs with new input data (undefined: those of the trace, for the first time). */
+  run(data: readonly HostArray[] | undefined): Promise<Storage[]>
+}
+
 /** Elements up to which a result that was read is kept in host memory rather than in a buffer. */
 const smallResult = 1024
 
@@ -127,13 +138,13 @@ export class Device {
     return this.queued(async () => {
       const ref = resolvePick(node)
       const { shape, dtype } = node
-      const before = node.realized || effects(ref.node).length > 0
+      const shared = (node.realized && !node.transient) || effects(ref.node).length > 0
       if (node.host && !this.pending.length) return copyOf(node.host, dtype)
       await this.execute([node], label)
       if (node.host) return copyOf(node.host, dtype)
       const storage = (node.storage ?? ref.node.storage) as Storage
       const data = await this.download(storage, shape, dtype)
-      if (!before && node.storage === storage && data.length <= smallResult) {
+      if (!shared && node.storage === storage && data.length <= smallResult) {
         // Small results stay on the host: the buffer is free for the next step at once.
         node.host = toHostArray(data, dtype)
         node.storage = undefined
@@ -201,6 +212,33 @@ export class Device {
     settle(executable.plan, roots, side, results)
     if (this.caps.software) await this.waitQuietly(executable)
     this.check()
+  }
+
+  /**
+   * Runs `nodes` and the assignments recorded with them once, and returns how to run the same plan again: no recording, no
+   * planning. `inputs` are host leaves that get new data with each run.
+   */
+  trace(nodes: readonly Node[], inputs: readonly Node[], label: string): Promise<Replay> {
+    return this.queued(async () => {
+      this.check()
+      const { executable, leaves, roots, side } = await this.prepare(nodes, label)
+      const at = inputs.map((n) => leaves.indexOf(n))
+      const run = (data: readonly HostArray[] | undefined) =>
+        this.queued(async () => {
+          this.check()
+          data?.forEach((d, i) => {
+            inputs[i]!.host = d
+          })
+          if (data) for (const leaf of leaves) if (leaf.refresh) leaf.host = leaf.refresh()
+          const results = this.run(executable, leaves, label)
+          if (data) reassign(side)
+          else settle(executable.plan, roots, side, results)
+          if (this.caps.software) await this.waitQuietly(executable)
+          this.check()
+          return results
+        })
+      return { used: at.map((i) => i >= 0), run, plan: executable.plan, roots }
+    })
   }
 
   /** One submit: uploads, bind groups, every dispatch. Returns the new buffers of the plan's results. */
@@ -321,7 +359,7 @@ function canonical(order: readonly Node[], roots: readonly Node[], side: readonl
         if (known === undefined) storages.set(storage, (alias = i))
         else alias = known
       }
-      parts.push(intern(`leaf|${node.dtype}|${node.shape}`), alias)
+      parts.push(intern(`${node.storage ? 'leaf' : 'upload'}|${node.dtype}|${node.shape}`), alias)
     } else {
       parts.push(node.op === 'withGradient' ? aliasKind : node.kind)
       for (const x of valueInputs(node)) parts.push(-index.get(x)! - 2)
@@ -370,6 +408,19 @@ function bumpVersions(node: Node): void {
     }
   }
 }
+
+/** After a replay: the same storages were written once more. */
+function reassign(side: readonly Node[]): void {
+  for (const node of side)
+    for (const done of assigned.get(node) ?? [{ node, output: 0 }]) {
+      const { storage } = done.node
+      if (!storage || !wroteTo(node, done.output)) continue
+      storage.version++
+      done.node.version = storage.version
+    }
+}
+
+const wroteTo = (node: Node, output: number): boolean => effects(node).some(([out]) => out === output)
 
 /** Nodes that stand for an assignment's outputs: itself, and a `pick` for every further one. */
 const assigned = new WeakMap<Node, { node: Node; output: number }[]>()
