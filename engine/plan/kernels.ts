@@ -1,11 +1,6 @@
 /** Lowering of the ops that are kernels of their own: from operands in memory to launches. */
-const attentionBackwardPrograms: any = undefined
-import {
-  type AttentionOperand,
-  type AttentionProblem,
-
-  attentionVariants,
-} from '../../kernels/attention/attention.ts'
+import { type AttentionOperand, type AttentionProblem, attentionVariants } from '../../kernels/attention/attention.ts'
+import { attentionBackwardPrograms } from '../../kernels/attention/gradients.ts'
 import {
   type Conv2dProblem,
   conv2dBackwardInputVariants,

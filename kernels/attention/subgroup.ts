@@ -1,0 +1,199 @@
+/**
+ * Attention with one subgroup a workgroup and no workgroup memory: `rows` rows are owned together.
+ *
+ * For the scores, lanes are other rows: each lane loads its own row and meets the owned rows, which are held one vec4 a
+ * lane and handed round by `subgroupShuffle`. For the sums, lanes are components: each lane loads its components of
+ * another row and adds them to all owned rows, the weights handed round the same way. Both
+ * run in loops whose bounds are uniforms, lest a compiler unroll them: software adapters spend tens of milliseconds of
+ * compile time on every load in the text.
+ */
+import type { Capabilities, Program } from '../kernel.ts'
+import { ceilDiv } from '../kernel.ts'
+import type { AttentionProblem, Pass } from './problem.ts'
+import { ownLength, passArrays, passProgram, passShell, rowChunks, scoreBases, sequences, times } from './problem.ts'
+
+/** `lanes` is the subgroup size. */
+export function subgroupProgram(
+  p: AttentionProblem,
+  pass: Pass,
+  lanes: number,
+  rows: number,
+  vectorOperands: boolean,
+  caps: Capabilities,
+): Program {
+  const { own, other, outputs } = passArrays[pass]
+  const chunks = rowChunks(p)
+  // Components a lane sums: as few as cover d, so that narrow heads keep every lane busy.
+  const width = p.d > 2 * lanes ? 4 : p.d > lanes ? 2 : 1
+  const vector = vectorOperands && width === 4
+  const parts = passShell(p, pass, vector, true)
+  const spans = ceilDiv(p.d, lanes * width)
+  const type = ['', 'f32', 'vec2f', '', 'vec4f'][width]!
+  const ownRows = pass === 'keys' ? 'u.lk' : 'u.lq'
+  const otherRows = pass === 'keys' ? 'u.lq' : 'u.lk'
+  const held = ceilDiv(chunks, lanes)
+
+  const components = ['0.0', '0.0', '0.0', '0.0']
+  /** Loads and stores of the components that a lane owns, guarded where d leaves lanes idle. */
+  const part = (name: string): string => {
+    const index = `m * ${lanes * width}u + lane * ${width}u`
+    if (width === 4)
+      return `fn ${name}Part(row: u32, lane: u32, m: u32) -> vec4f {
+  let c = m * ${lanes}u + lane;
+  if (c >= ${chunks}u) { return vec4f(); }
+  return ${name}At(row, c);
+}`
+    const loads = components
+      .slice(0, width)
+      .map((_, i) => `select(0.0, ${name}[row + min(e + ${i}u, ${p.d - 1}u)], e + ${i}u < ${p.d}u)`)
+    return `fn ${name}Part(row: u32, lane: u32, m: u32) -> ${type} {
+  let e = ${index};
+  return ${type}(${loads.join(', ')});
+}`
+  }
+  const store = (name: string): string => {
+    if (width === 4)
+      return `fn ${name}Keep(row: u32, lane: u32, m: u32, value: vec4f) {
+  let c = m * ${lanes}u + lane;
+  if (c < ${chunks}u) { ${name}Put(row, c, value); }
+}`
+    const value = (i: number): string => (width === 1 ? 'value' : `value.${'xy'[i]}`)
+    return `fn ${name}Keep(row: u32, lane: u32, m: u32, value: ${type}) {
+  let e = m * ${lanes * width}u + lane * ${width}u;
+  ${times(width, (i) => `if (e + ${i}u < ${p.d}u) { ${name}[row + e + ${i}u] = ${value(i)}; }`, ' ')}
+}`
+  }
+  const summed = { forward: ['v'], queries: ['k'], keys: ['q', 'dout'] }[pass]
+
+  const loadOwn = own
+    .map((name) =>
+      times(rows, (r) =>
+        times(
+          held,
+          (b) =>
+            `  let ${name}${r}_${b} = ${name}At(${name}First + min(firstRow + ${r}u, ${ownRows} - 1u) * u.${name}_row, min(lane + ${b * lanes}u, ${chunks - 1}u));`,
+        ),
+      ),
+    )
+    .join('\n')
+  const products = (
+    result: string,
+    mine: string,
+    theirs: string,
+  ): string => `${times(rows, (r) => `    var ${result}${r} = 0.0;`)}
+${times(
+  held,
+  (b) => `    for (var c = 0u; c < min(${lanes}u, u.chunks - ${b * lanes}u); c++) {
+      let e = ${theirs}At(${theirs}Row, c + ${b * lanes}u);
+${times(rows, (r) => `      ${result}${r} += dot(subgroupShuffle(${mine}${r}_${b}, c), e);`)}
+    }`,
+)}`
+  const position = (r: number): string => (pass === 'keys' ? `at, firstRow + ${r}u` : `firstRow + ${r}u, at`)
+  const scores = `${products('s', own[0], other[0])}
+${times(rows, (r) => `    s${r} = score(s${r}, biasAt, maskAt, ${position(r)});`)}`
+  const lseOf = (r: number): string => (pass === 'keys' ? 'otherLse' : `lse${r}`)
+  const deltaOf = (r: number): string => (pass === 'keys' ? 'otherDelta' : `delta${r}`)
+  const gradients = `${scores}
+${products('g', own[1] ?? '', other[1] ?? '')}
+${times(rows, (r) => `    let p${r} = exp(s${r} - ${lseOf(r)}); g${r} = p${r} * (g${r} - ${deltaOf(r)});`)}`
+  const add = (pairs: [sum: string, weight: string, from: string][]): string => {
+    const body = pairs.map(
+      ([sum, weight, from]) => `      let ${from}Each = ${from}First + (j + turn) * u.${from}_row;
+${times(spans, (m) => `      let ${from}${m} = ${from}Part(${from}Each, lane, ${m}u);`)}
+${times(rows, (r) => {
+  const w = `${weight}${r}Now`
+  return `      let ${w} = subgroupShuffle(${weight}${r}, turn);
+${times(spans, (m) => `      ${sum}${r}_${m} += ${w} * ${from}${m};`)}`
+})}`,
+    )
+    return `    for (var turn = 0u; turn < min(${lanes}u, ${otherRows} - j); turn++) {\n${body.join('\n')}\n    }`
+  }
+  const inner = {
+    forward: `${scores}
+${times(
+  rows,
+  (r) => `    let high${r} = max(most${r}, subgroupMax(s${r}));
+    let shrink${r} = exp(most${r} - high${r});
+    most${r} = high${r};
+    let p${r} = exp(s${r} - high${r});
+    total${r} = total${r} * shrink${r} + p${r};
+${times(spans, (m) => `    o${r}_${m} *= shrink${r};`)}`,
+)}
+${add([['o', 'p', 'v']])}`,
+    queries: `${gradients}\n${add([['dq', 'g', 'k']])}`,
+    keys: `    var otherLse = lse[pair * u.lq + safe];
+    if (otherLse < lowest) { otherLse = deadRow; }
+    let otherDelta = delta[pair * u.lq + safe];
+${gradients}
+${add([
+  ['dk', 'g', 'q'],
+  ['dv', 'p', 'dout'],
+])}`,
+  }[pass]
+  const rowState = {
+    forward: times(rows, (r) => `  var most${r} = lowest; var total${r} = 0.0;`),
+    queries: times(
+      rows,
+      (r) => `  var lse${r} = lse[pair * u.lq + min(firstRow + ${r}u, u.lq - 1u)];
+  if (lse${r} < lowest) { lse${r} = deadRow; }
+  let delta${r} = delta[pair * u.lq + min(firstRow + ${r}u, u.lq - 1u)];`,
+    ),
+    keys: '',
+  }[pass]
+  const keep = (name: string, r: number, factor: string): string =>
+    times(spans, (m) => `${name}Keep(${name}First + row * u.${name}_row, lane, ${m}u, ${name}${r}_${m}${factor});`, ' ')
+  const finish = {
+    forward: times(
+      rows,
+      (r) => `  let sum${r} = subgroupAdd(total${r});
+  if (firstRow + ${r}u < u.lq) {
+    let row = firstRow + ${r}u;
+    let dead = sum${r} == 0.0;
+    let scale = select(1.0 / sum${r}, 0.0, dead);
+    if (lane == 0u) { lse[pair * u.lq + row] = select(most${r} + log(sum${r}), bitcast<f32>(u.minusInfinity), dead); }
+    ${keep('o', r, ' * scale')}
+  }`,
+    ),
+    queries: times(
+      rows,
+      (r) => `  if (firstRow + ${r}u < u.lq) { let row = firstRow + ${r}u; ${keep('dq', r, ' * u.scale')} }`,
+    ),
+    keys: times(
+      rows,
+      (r) =>
+        `  if (firstRow + ${r}u < u.lk) { let row = firstRow + ${r}u; ${keep('dk', r, ' * u.scale')} ${keep('dv', r, '')} }`,
+    ),
+  }[pass]
+  const first = p.causal && pass === 'keys' ? `firstRow / ${lanes}u * ${lanes}u` : '0u'
+  const end = p.causal && pass !== 'keys' ? `min(u.lk, firstRow + ${rows}u)` : otherRows
+  const bases = [...new Set([...own, ...other, ...outputs])]
+  const main = `${summed.map(part).join('\n')}
+${outputs.map(store).join('\n')}
+@compute @workgroup_size(${lanes})
+fn main(@builtin(subgroup_invocation_id) lane: u32, @builtin(workgroup_id) wid: vec3u,
+        @builtin(num_workgroups) groupCount: vec3u) {
+  let group = wid.x + wid.y * groupCount.x;
+  let tiles = (${ownRows} + ${rows - 1}u) / ${rows}u;
+  if (group >= u.sequences * u.heads * tiles) { return; }
+  let pair = group / tiles;
+  let firstRow = (group % tiles) * ${rows}u;
+  let sequence = pair / u.heads;
+  let head = pair % u.heads;
+${scoreBases(p)}
+${bases.map((name) => `  let ${name}First = ${name}Base(sequence, head);`).join('\n')}
+${loadOwn}
+${rowState}
+${outputs.map((name) => times(rows, (r) => times(spans, (m) => `  var ${name}${r}_${m} = ${type}();`, ''))).join('\n')}
+  let end = ${end};
+  for (var j = ${first}; j < end; j += ${lanes}u) {
+    let at = j + lane;
+    let safe = min(at, ${otherRows} - 1u);
+${other.map((name) => `    let ${name}Row = ${name}First + safe * u.${name}_row;`).join('\n')}
+${inner}
+  }
+${finish}
+}
+`
+  const groups = sequences(p) * p.heads * ceilDiv(ownLength(p, pass), rows)
+  return passProgram(p, pass, `subgroup.${lanes}x${rows}`, parts, main, groups, caps)
+}
