@@ -3,10 +3,10 @@
  * as JSON in the metadata. Named by the sha256 of the video and the key of the settings, so that a video that moves is
  * found again and one that changes is not. Written under another name and renamed: a killed run leaves no half file.
  */
-import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { parseSafetensors, writeSafetensors } from '../../engine/safetensors.ts'
+import { writeAtomically } from '../training/files.ts'
 import type { PreparedRecord, PreparedVideo } from './types.ts'
 
 export const cacheFile = (cacheDir: string, sha256: string, settingsKey: string): string =>
@@ -46,13 +46,5 @@ export async function writeCache(cacheDir: string, video: PreparedVideo): Promis
   const file = cacheFile(cacheDir, video.sha256, video.settingsKey)
   const shape = [record.clips.length, record.length, record.size, record.size, 3]
   const bytes = writeSafetensors({ clips: { dtype: 'U8', shape, data } }, { record: JSON.stringify(record) })
-  await mkdir(dirname(file), { recursive: true })
-  const fresh = `${file}.${randomBytes(4).toString('hex')}.part`
-  try {
-    await writeFile(fresh, bytes)
-    await rename(fresh, file)
-  } catch (error) {
-    await rm(fresh, { force: true })
-    throw error
-  }
+  await writeAtomically(file, bytes)
 }

@@ -30,12 +30,17 @@ export interface PrepareProgress {
   failure?: PrepareFailure
 }
 
-export interface PrepareDatasetOptions {
-  cacheDir: string
+export interface PrepareEachOptions {
+  /** Without one nothing is kept on disk. */
+  cacheDir?: string
   /** Opened when the first video needs it: a run that finds everything cached needs no device. */
   network: () => Promise<FaceNetwork>
-  onProgress?: (progress: PrepareProgress) => void
   signal?: AbortSignal
+}
+
+export interface PrepareDatasetOptions extends PrepareEachOptions {
+  cacheDir: string
+  onProgress?: (progress: PrepareProgress) => void
 }
 
 /** A video whose crops lie in the cache; `load` reads them. */
@@ -57,78 +62,87 @@ export interface PreparedDataset<E> {
   cached: number
 }
 
-type Entry = Pick<VideoEntry, 'path'> & Partial<Pick<VideoEntry, 'dataset' | 'sha256'>>
+export type PrepareEntry = Pick<VideoEntry, 'path'> & Partial<Pick<VideoEntry, 'dataset' | 'sha256'>>
+
+export type PrepareResult<E> = { entry: E; cached: boolean } & (
+  | { video: PreparedVideo; error?: undefined }
+  | { video?: undefined; error: VideoError }
+)
 
 /** Prepares every entry; an interrupted run goes on where it was. Rejects when the signal aborts, or a disk is full. */
-export async function prepareDataset<E extends Entry>(
+export async function prepareDataset<E extends PrepareEntry>(
   entries: readonly E[],
-  given: Partial<PrepareSettings>,
-  { cacheDir, network, onProgress, signal }: PrepareDatasetOptions,
+  settings: Partial<PrepareSettings>,
+  options: PrepareDatasetOptions,
 ): Promise<PreparedDataset<E>> {
+  const { cacheDir, onProgress } = options
   const result: PreparedDataset<E> = { videos: [], failures: [], cached: 0 }
-  let faces: Promise<FaceNetwork> | undefined
-  let next = entries.length > 0 ? begin(entries[0]) : undefined
-  for (const [i, entry] of entries.entries()) {
-    const begun = await next!
-    next = undefined
-    // Aborted: what was begun is closed before the run ends.
-    if (signal?.aborted) {
-      if (begun.loaded) await begun.loaded.source.close()
-      throw signal.reason
-    }
-    if (i + 1 < entries.length) next = begin(entries[i + 1])
-    let failure = begun.failure
-    let video = begun.video
-    try {
-      if (begun.loaded) {
-        faces ??= network()
-        video = await analyse(begun.loaded, begun.settings, await faces, signal)
-        await writeCache(cacheDir, video)
-      }
-      if (video?.inconclusive) failure = inconclusive(entry.path, video.inconclusive)
-    } catch (error) {
-      if (signal?.aborted || !(error instanceof VideoError)) {
-        await next?.then((other) => other.loaded?.source.close())
-        throw signal?.aborted ? signal.reason : error
-      }
-      failure = failed(entry.path, error)
-    }
-    if (begun.video) result.cached++
+  let done = 0
+  for await (const { entry, video, error, cached } of prepareEach(entries, settings, options)) {
+    if (cached) result.cached++
+    const failure = error
+      ? failed(entry.path, error)
+      : video.inconclusive && inconclusive(entry.path, video.inconclusive)
     if (failure) result.failures.push(failure)
-    else result.videos.push(prepared(entry, video!))
-    onProgress?.({
-      done: i + 1,
-      total: entries.length,
-      path: entry.path,
-      cached: !!begun.video,
-      ...(failure && { failure }),
-    })
+    else result.videos.push(prepared(entry, video!, cacheDir))
+    onProgress?.({ done: ++done, total: entries.length, path: entry.path, cached, ...(failure && { failure }) })
   }
   return result
+}
 
-  /** The first half of a video: cache or decoder. Never rejects for a fault of the video. */
+/** The videos one after another, in order; one ahead is decoded. A video that fails is yielded with its error. */
+export async function* prepareEach<E extends PrepareEntry>(
+  entries: readonly E[],
+  given: Partial<PrepareSettings>,
+  { cacheDir, network, signal }: PrepareEachOptions,
+): AsyncGenerator<PrepareResult<E>> {
+  let faces: Promise<FaceNetwork> | undefined
+  let ahead: Promise<Begun> | undefined
+  try {
+    for (const [i, entry] of entries.entries()) {
+      signal?.throwIfAborted()
+      const begun = await (ahead ?? begin(entry))
+      ahead = i + 1 < entries.length ? begin(entries[i + 1]) : undefined
+      // A later failure of what runs ahead is met when its turn comes.
+      ahead?.catch(() => {})
+      if (begun.error) yield { entry, error: begun.error, cached: false }
+      else if (begun.video) yield { entry, video: begun.video, cached: true }
+      else yield { entry, cached: false, ...(await finish(begun)) }
+    }
+  } finally {
+    const begun = await ahead?.catch(() => undefined)
+    if (begun?.loaded) await begun.loaded.source.close()
+  }
+
+  /** The first half of a video: cache or decoder. Faults of the video are returned. */
   async function begin(entry: E): Promise<Begun> {
-    const cropped = given.cropped ?? entry.dataset === 'wdf'
-    const settings = settingsOf({ ...given, cropped })
+    const settings = settingsOf({ ...given, cropped: given.cropped ?? entry.dataset === 'wdf' })
     try {
-      const sha256 = await hashed(entry, signal)
-      const video = await readCache(cacheDir, entry.path, sha256, settingsKey(settings))
+      const sha256 = entry.sha256 ?? (await hashed(entry.path, signal))
+      const video = cacheDir && (await readCache(cacheDir, entry.path, sha256, settingsKey(settings)))
       if (video) return { settings, video }
       return { settings, loaded: await loadVideo(entry.path, settings, { signal, sha256 }) }
     } catch (error) {
-      if (error instanceof VideoError) return { settings, failure: failed(entry.path, error) }
-      if (signal?.aborted) return { settings }
+      signal?.throwIfAborted()
+      if (error instanceof VideoError) return { settings, error }
       throw error
     }
   }
 
-  function prepared(entry: E, { sha256, settingsKey: key, clips }: PreparedVideo): PreparedEntry<E> {
-    const load = async () => {
-      const video = await readCache(cacheDir, entry.path, sha256, key)
-      if (!video) throw new Error(`${entry.path}: its crops are gone from ${cacheDir}; prepare the data set again`)
-      return video
+  /** The second half: faces, crops, and the file in the cache. */
+  async function finish({ loaded, settings }: Begun): Promise<{ video: PreparedVideo } | { error: VideoError }> {
+    try {
+      faces ??= network()
+      const video = await analyse(loaded!, settings, await faces, signal)
+      if (cacheDir) await writeCache(cacheDir, video)
+      return { video }
+    } catch (error) {
+      signal?.throwIfAborted()
+      if (error instanceof VideoError) return { error }
+      throw error
+    } finally {
+      await loaded!.source.close()
     }
-    return { entry, sha256, file: cacheFile(cacheDir, sha256, key), clips: clips.length, load }
   }
 }
 
@@ -136,17 +150,26 @@ interface Begun {
   settings: PrepareSettings
   video?: PreparedVideo
   loaded?: Loaded
-  failure?: PrepareFailure
+  error?: VideoError
 }
 
-async function hashed(entry: Entry, signal?: AbortSignal): Promise<string> {
-  if (entry.sha256) return entry.sha256
-  const source = await openSource(entry.path)
+async function hashed(path: string, signal?: AbortSignal): Promise<string> {
+  const source = await openSource(path)
   try {
     return await hashVideo(source.local, signal)
   } finally {
     await source.close()
   }
+}
+
+function prepared<E>(entry: E, video: PreparedVideo, cacheDir: string): PreparedEntry<E> {
+  const { path, sha256, settingsKey: key, clips } = video
+  const load = async () => {
+    const found = await readCache(cacheDir, path, sha256, key)
+    if (!found) throw new Error(`${path}: its crops are gone from ${cacheDir}; prepare the data set again`)
+    return found
+  }
+  return { entry, sha256, file: cacheFile(cacheDir, sha256, key), clips: clips.length, load }
 }
 
 const failed = (path: string, { reason, message }: VideoError): PrepareFailure => ({

@@ -5,9 +5,13 @@ export {
   type PrepareDatasetOptions,
   type PreparedDataset,
   type PreparedEntry,
+  type PrepareEachOptions,
+  type PrepareEntry,
   type PrepareFailure,
   type PrepareProgress,
+  type PrepareResult,
   prepareDataset,
+  prepareEach,
 } from './dataset.ts'
 export { type LoadOptions, loadVideo } from './load.ts'
 export { analyse, prepareVideo } from './prepare.ts'

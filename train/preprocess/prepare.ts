@@ -34,50 +34,51 @@ export async function prepareVideo(
   options: LoadOptions = {},
 ): Promise<PreparedVideo> {
   const whole = settingsOf(settings)
-  return analyse(await loadVideo(path, whole, options), whole, network, options.signal)
+  const loaded = await loadVideo(path, whole, options)
+  try {
+    return await analyse(loaded, whole, network, options.signal)
+  } finally {
+    await loaded.source.close()
+  }
 }
 
-/** As prepareVideo, for a video that is decoded already. Closes its source. */
+/** As prepareVideo, for a video that is decoded already. Leaves its source open. */
 export async function analyse(
   loaded: Loaded,
   settings: PrepareSettings,
   network: FaceNetwork,
   signal?: AbortSignal,
 ): Promise<PreparedVideo> {
-  try {
-    const { samples, every } = settings.cropped ? wholeFrames(loaded) : await look(loaded, settings, network)
-    const { tracks, clips, notes } = place(samples, every, loaded, settings)
-    const data = await crop(loaded, clips, settings, signal)
-    const judged = judge({ tracks, clips, data, samples, frames: loaded.frames }, settings)
-    const inClips = new Set(
-      judged.clips.flatMap(({ start }) => Array.from({ length: settings.length }, (_, i) => start + i)),
-    )
-    const record: PreparedRecord = {
-      sha256: loaded.sha256,
-      settingsKey: settingsKey(settings),
-      size: settings.size,
-      length: settings.length,
-      width: loaded.fileWidth,
-      height: loaded.fileHeight,
-      fps: loaded.fps,
-      frames: loaded.frames,
-      decoded: { width: loaded.width, height: loaded.height },
-      detector: settings.cropped ? null : DETECTOR,
-      looked: {
-        every,
-        frames: settings.cropped ? [] : samples.map(({ frame }) => frame),
-        withFace: settings.cropped ? 0 : samples.filter(({ detections }) => detections.length > 0).length,
-      },
-      tracks,
-      clips: judged.clips,
-      skippedFrames: loaded.frames - inClips.size,
-      ...(judged.inconclusive && { inconclusive: judged.inconclusive }),
-      notes,
-    }
-    return { ...record, path: loaded.path, data: judged.data }
-  } finally {
-    await loaded.source.close()
+  const { samples, every } = settings.cropped ? wholeFrames(loaded) : await look(loaded, settings, network)
+  const { tracks, clips, notes } = place(samples, every, loaded, settings)
+  const data = await crop(loaded, clips, settings, signal)
+  const judged = judge({ tracks, clips, data, samples, frames: loaded.frames }, settings)
+  const inClips = new Set(
+    judged.clips.flatMap(({ start }) => Array.from({ length: settings.length }, (_, i) => start + i)),
+  )
+  const record: PreparedRecord = {
+    sha256: loaded.sha256,
+    settingsKey: settingsKey(settings),
+    size: settings.size,
+    length: settings.length,
+    width: loaded.fileWidth,
+    height: loaded.fileHeight,
+    fps: loaded.fps,
+    frames: loaded.frames,
+    decoded: { width: loaded.width, height: loaded.height },
+    detector: settings.cropped ? null : DETECTOR,
+    looked: {
+      every,
+      frames: settings.cropped ? [] : samples.map(({ frame }) => frame),
+      withFace: settings.cropped ? 0 : samples.filter(({ detections }) => detections.length > 0).length,
+    },
+    tracks,
+    clips: judged.clips,
+    skippedFrames: loaded.frames - inClips.size,
+    ...(judged.inconclusive && { inconclusive: judged.inconclusive }),
+    notes,
   }
+  return { ...record, path: loaded.path, data: judged.data }
 }
 
 /** Detections in every k-th frame, in pixels of the file. */
