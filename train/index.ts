@@ -1,0 +1,10 @@
+/** Videos, faces, data sets, metrics, reports and scoring: everything around the detector. */
+export * from './data/index.ts'
+export { openFaces } from './faces/engine.ts'
+export * from './faces/index.ts'
+export * from './metrics/index.ts'
+export * from './preprocess/index.ts'
+export * from './report/index.ts'
+export * from './score/index.ts'
+export { type SynthesizeOptions, type SynthSummary, synthesize } from './synth/index.ts'
+export * from './video/index.ts'
