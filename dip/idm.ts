@@ -1,0 +1,70 @@
+/**
+ * IDM, the inconsistency diffusion module (section III-C.1): a graph over the 2L directional features, and the diffusion
+ * distance between its nodes after t steps of the random walk on it.
+ *
+ * Where the paper calls P symmetric it is not; S = D^(−1/2) W D^(−1/2) is, and has P's eigenvalues, so S is what is raised to the
+ * power t. With π = D/ΣD and Φ = π^(−1/2) Q, which makes Σ_i π(i) Φ_r(i)² = 1, Eq. 4 and Eq. 5 are the same number:
+ *
+ *   Dist(i, j) = Σ_k (Pᵗ(i,k) − Pᵗ(j,k))²/π(k) = Σ_r λ_r^{2t} (Φ_r(i) − Φ_r(j))² = ‖Y_i − Y_j‖²,   Y = π^(−1/2) Sᵗ.
+ *
+ * Coifman and Lafon, "Diffusion maps", 2006.
+ */
+import { arange, concat, matrixPower, nn, spectralPower, type Tensor, where } from '../engine/index.ts'
+import type { Diffuse, DipConfig } from './config.ts'
+import { resolveDiffuse } from './diffuse.ts'
+
+export interface Diffusion {
+  /** Affinities, Eq. 2, [B, 2L, 2L]. */
+  readonly W: Tensor
+  /** Squared diffusion distances, [B, 2L, 2L]; blocks hh, hv, vh, vv. */
+  readonly dist: Tensor
+}
+
+/** ‖x_i − x_j‖² of the rows of x [B, n, E], as sums of squared differences: never negative, exactly 0 for equal rows. */
+export function squaredDistances(x: Tensor): Tensor {
+  return x.unsqueeze(2).sub(x.unsqueeze(1)).square().sum(-1) // [B, n, n]
+}
+
+/** Eq. 2's windows in all four blocks: whether |i − j| ≤ ⌊kn/2⌋, i and j counted within their direction. [2L, 2L], bool */
+export function neighbours(L: number, kn: number): Tensor {
+  const index = arange(2 * L, undefined, 1, 'i32')
+  const position = where(index.less(L), index, index.sub(L))
+  const apart = position.unsqueeze(1).sub(position.unsqueeze(0)).abs()
+  return apart.lessEqual(Math.floor(kn / 2))
+}
+
+/**
+ * Dist of a graph with affinities W [B, n, n], symmetric, every row sum above 0.
+ *
+ * S has the eigenpair (1, √π), which adds the same constant to a column of Y in every row. It is taken away before the power:
+ * distances of rows are unchanged, and small ones are no longer differences of large numbers.
+ */
+export function diffusionDistances(W: Tensor, t: number, diffuse: Exclude<Diffuse, 'auto'>): Tensor {
+  const degree = W.sum(-1, true) // D, [B, n, 1]
+  const density = degree.div(degree.sum(1, true)) // π, [B, n, 1]
+  const root = density.sqrt()
+  const inverseRoot = degree.rsqrt()
+  const S = W.mul(inverseRoot).mul(inverseRoot.transpose()) // [B, n, n]
+  const transient = S.sub(root.mul(root.transpose())) // S − √π √πᵀ
+  const power = diffuse === 'spectral' ? spectralPower(transient, t) : matrixPower(transient, t)
+  return squaredDistances(power.div(root)) // [B, n, n]
+}
+
+export class Idm {
+  /** ln μ; at first μ = 0.05 · 768/E, the paper's at its width. */
+  readonly log_mu: nn.Parameter
+
+  constructor(private readonly config: DipConfig) {
+    this.log_mu = nn.filled([], Math.log((0.05 * 768) / config.E))
+  }
+
+  /** Nodes are Z_h then Z_v, [B, L, E] each; class tokens are none. */
+  call(zh: Tensor, zv: Tensor): Diffusion {
+    const [B, L] = zh.shape as [number, number]
+    const { kn, t, idm } = this.config
+    const features = concat([zh, zv], 1) // [B, 2L, E]
+    const affinity = squaredDistances(features).mul(this.log_mu.exp()).neg().exp()
+    const W = where(neighbours(L, kn).expand([B, 2 * L, 2 * L]), affinity, 0) // Eq. 2, [B, 2L, 2L]
+    return { W, dist: diffusionDistances(W, t, resolveDiffuse(idm.diffuse, B, 2 * L, t)) }
+  }
+}
