@@ -149,7 +149,7 @@ function place(samples: Sample[], every: number, loaded: Loaded, settings: Prepa
     else if (!settings.cropped && described.faceSide < settings.minFace)
       described.skipped = {
         reason: 'face-too-small',
-        detail: `the face is ${Math.round(described.faceSide)} pixels, ${settings.minFace} are needed`,
+        detail: `the face is ${Math.floor(described.faceSide)} pixels, ${settings.minFace} are needed`,
       }
     else
       for (const first of clipStarts(usable, settings.clips, settings.length)) {
