@@ -156,11 +156,13 @@ async function scoreMany(
   }).finally(() => progress.stop())
   const errors = scored.rows.filter(({ status }) => status === 'error').length
   const notes = [
-    ...(scored.resumed > 0 ? [`${scored.resumed} rows kept from an earlier run`] : []),
+    ...(scored.resumed > 0 ? [`${counted(scored.resumed, 'row')} kept from an earlier run`] : []),
     ...(errors > 0 ? [`${errors} of ${scored.rows.length} videos could not be scored; their rows say why`] : []),
-    ...(scored.others > 0 ? [`${scored.others} other files were not looked at`] : []),
+    ...(scored.others > 0 ? [`${counted(scored.others, 'other file')} not looked at: no video by name`] : []),
     `rows: ${scored.csv} and ${scored.jsonLines}`,
   ]
   note(`${notes.join('\n')}\n`)
   return errors > 0 ? EXIT.partial : EXIT.ok
 }
+
+const counted = (n: number, unit: string) => `${n} ${unit}${n === 1 ? '' : 's'}`
