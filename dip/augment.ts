@@ -4,23 +4,9 @@
  * ones push the rest out.
  */
 import { concat, type Generator, type HostRandom, type Tensor, tensor } from '../engine/index.ts'
+import type { DipConfig } from './config.ts'
 
-export interface AugmentSettings {
-  /** Probability of each operation; 0 switches it off. */
-  readonly blur: number
-  readonly saturation: number
-  readonly noise: number
-  readonly dropFrames: number
-  readonly repeatFrames: number
-}
-
-export const defaultAugment: AugmentSettings = {
-  blur: 0.5,
-  saturation: 0.5,
-  noise: 0.5,
-  dropFrames: 0.5,
-  repeatFrames: 0.5,
-}
+export type AugmentSettings = DipConfig['augment']
 
 /** What was drawn for a batch of clips. */
 export interface Augmentation {
@@ -36,17 +22,19 @@ export interface Augmentation {
 
 const widest = 7
 
-/** Drops or repeats 1 … ¼·T (at most 4) frames, as the paper does with up to 4 of 16. */
+/** Drops (refilled by their predecessor) or repeats frames; of clips under 16 frames proportionally fewer. */
 function drawFrames(random: HostRandom, count: number, settings: AugmentSettings): number[] {
-  const most = Math.max(1, Math.min(4, Math.floor(count / 4)))
-  const amount = () => 1 + Math.floor(random.uniform() * most)
+  const share = Math.min(1, count / 16)
+  const least = Math.max(1, Math.round(settings.frames_min * share))
+  const most = Math.max(least, Math.round(settings.frames_max * share))
+  const amount = () => least + Math.floor(random.uniform() * (most - least + 1))
   let order = Array.from({ length: count }, (_, i) => i)
-  const drop = random.uniform() < settings.dropFrames ? amount() : 0
+  const drop = random.uniform() < settings.p ? amount() : 0
   for (let i = 0; i < drop; i++) {
     const at = Math.floor(random.uniform() * count)
     order = order.map((f, j) => (j === at && j > 0 ? order[j - 1]! : f))
   }
-  const repeat = random.uniform() < settings.repeatFrames ? amount() : 0
+  const repeat = random.uniform() < settings.p ? amount() : 0
   for (let i = 0; i < repeat; i++) {
     const at = Math.floor(random.uniform() * count)
     order = [...order.slice(0, at + 1), order[at]!, ...order.slice(at + 1)].slice(0, count)
@@ -54,20 +42,17 @@ function drawFrames(random: HostRandom, count: number, settings: AugmentSettings
   return order
 }
 
-export function drawAugmentation(
-  random: HostRandom,
-  clips: number,
-  frames: number,
-  settings: AugmentSettings,
-): Augmentation {
-  const chance = (p: number) => random.uniform() < p
+export function drawAugmentation(random: HostRandom, clips: number, frames: number, settings: AugmentSettings): Augmentation {
   const range = (low: number, high: number) => low + (high - low) * random.uniform()
-  const draw = <T>(f: () => T): T[] => Array.from({ length: clips }, f)
+  const draw = (otherwise: number, f: () => number): number[] =>
+    Array.from({ length: clips }, () => (random.uniform() < settings.p ? f() : otherwise))
+  const { blur_min, blur_max, saturation_min, saturation_max, noise_min, noise_max } = settings
+  const sizes = Array.from({ length: Math.floor((blur_max - blur_min) / 2) + 1 }, (_, i) => blur_min + 2 * i)
   return {
-    blur: draw(() => (chance(settings.blur) ? 3 + 2 * Math.floor(random.uniform() * 3) : 1)),
-    saturation: draw(() => (chance(settings.saturation) ? range(0.5, 1.5) : 1)),
-    noise: draw(() => (chance(settings.noise) ? range(2, 10) / 255 : 0)),
-    frames: draw(() => drawFrames(random, frames, settings)),
+    blur: draw(1, () => sizes[Math.floor(random.uniform() * sizes.length)]!),
+    saturation: draw(1, () => range(saturation_min, saturation_max)),
+    noise: draw(0, () => range(noise_min, noise_max) / 255),
+    frames: Array.from({ length: clips }, () => drawFrames(random, frames, settings)),
   }
 }
 
@@ -102,15 +87,33 @@ function blurAlong(x: Tensor, taps: Tensor, axis: number): Tensor {
 /** Rec. 601 luma [B, T, M, M, 1]. */
 const luma = (x: Tensor): Tensor => x.mul(tensor([0.299, 0.587, 0.114])).sum(-1, true)
 
-/** clip [B, T, M, M, 3] in [0, 1] → the same shape, augmented, clamped to [0, 1]. */
-export function augment(clip: Tensor, drawn: Augmentation, noise: Generator): Tensor {
-  const [b, t, m] = clip.shape as [number, number, number]
+/** The draw as tensors, so that one plan serves every batch. */
+export interface AugmentTensors {
+  /** i32 [B, T, 1, 1, 1] */
+  readonly order: Tensor
+  /** [B, 7] */
+  readonly taps: Tensor
+  /** [B, 1, 1, 1, 1] each */
+  readonly saturation: Tensor
+  readonly noise: Tensor
+}
+
+export function augmentTensors(drawn: Augmentation): AugmentTensors {
+  const b = drawn.blur.length
   const perClip = (values: readonly number[]) => tensor(Float32Array.from(values), [b, 1, 1, 1, 1])
-  const order = tensor(Int32Array.from(drawn.frames.flat()), [b, t, 1, 1, 1])
-  let x = clip.gather(order, 1)
-  const taps = tensor(Float32Array.from(drawn.blur.flatMap(blurTaps)), [b, widest])
-  x = blurAlong(blurAlong(x, taps, 2).contiguous(), taps, 3).contiguous()
-  const grey = luma(x)
-  x = grey.add(x.sub(grey).mul(perClip(drawn.saturation)))
-  return x.add(noise.normal([b, t, m, m, 3]).mul(perClip(drawn.noise))).clamp(0, 1)
+  return {
+    order: tensor(Int32Array.from(drawn.frames.flat()), [b, drawn.frames[0]!.length, 1, 1, 1]),
+    taps: tensor(Float32Array.from(drawn.blur.flatMap(blurTaps)), [b, widest]),
+    saturation: perClip(drawn.saturation),
+    noise: perClip(drawn.noise),
+  }
+}
+
+/** clip [B, T, M, M, 3] in [0, 1] → the same shape, augmented, clamped to [0, 1]. */
+export function augment(clip: Tensor, drawn: AugmentTensors, noise: Generator): Tensor {
+  const moved = clip.gather(drawn.order, 1)
+  const blurred = blurAlong(blurAlong(moved, drawn.taps, 2).contiguous(), drawn.taps, 3).contiguous()
+  const grey = luma(blurred)
+  const x = grey.add(blurred.sub(grey).mul(drawn.saturation))
+  return x.add(noise.normal(clip.shape).mul(drawn.noise)).clamp(0, 1)
 }

@@ -26,11 +26,13 @@ export function literal(value: number, dtype: DType): string {
   if (dtype === 'bool') return value ? 'true' : 'false'
   if (dtype === 'i32') return value === -2147483648 ? 'i32(-2147483647 - 1)' : `i32(${Math.trunc(value)})`
   if (dtype === 'u32') return `${Math.trunc(value) >>> 0}u`
-  if (Number.isNaN(value)) return 'bitcast<f32>(opaque(0x7fc00000u))'
-  if (value === Infinity) return 'bitcast<f32>(opaque(0x7f800000u))'
-  if (value === -Infinity) return 'bitcast<f32>(opaque(0xff800000u))'
   const rounded = Math.fround(value)
-  return `f32(${Number.isInteger(rounded) && Math.abs(rounded) < 1e9 ? rounded.toFixed(1) : rounded})`
+  if (Number.isNaN(rounded)) return 'bitcast<f32>(opaque(0x7fc00000u))'
+  if (rounded === Infinity) return 'bitcast<f32>(opaque(0x7f800000u))'
+  if (rounded === -Infinity) return 'bitcast<f32>(opaque(0xff800000u))'
+  const text = String(rounded)
+  // Digits alone would be an abstract integer, which overflows from 2⁶³ on.
+  return `f32(${/[.e]/.test(text) ? text : `${text}.0`})`
 }
 
 /** IEEE half → float, for reading f16 buffers. */

@@ -64,10 +64,11 @@ export function expand(x: Node, shape: Shape): Node {
 }
 
 export function reshape(x: Node, shape: Shape): Node {
-  const base = x.op === 'reshape' && !x.realized ? x.inputs[0]! : x
-  const node = record('reshape', [base], { shape })
-  if (sameShape(node.shape, base.shape)) return base
-  return node.attrs.shape.includes(-1) ? record('reshape', [base], { shape: node.shape }) : node
+  if (sameShape(x.shape, shape)) return x
+  // A reshape of a reshape keeps both nodes: a gradient may be asked for with respect to the inner one (the planner folds them).
+  const node = record('reshape', [x], { shape })
+  if (sameShape(node.shape, x.shape)) return x
+  return node.attrs.shape.includes(-1) ? record('reshape', [x], { shape: node.shape }) : node
 }
 
 export function permute(x: Node, axes: readonly number[]): Node {
@@ -89,10 +90,18 @@ export const slice = (
 export const pad = (x: Node, before: readonly number[], after: readonly number[], value = 0): Node =>
   before.every((p) => p === 0) && after.every((p) => p === 0) ? x : record('pad', [x], { before, after, value })
 
+/** Parts of one concat: with its output they fit the 8 storage buffers that every adapter binds. More become a tree. */
+const concatLimit = 7
+
 export function concat(parts: readonly Node[], axis: number): Node {
   if (!parts.length) throw new ShapeError('concat: needs at least one tensor')
   const at = normalizeAxis(axis, parts[0]!.shape.length, 'concat')
-  return parts.length === 1 ? parts[0]! : record('concat', parts, { axis: at })
+  if (parts.length === 1) return parts[0]!
+  if (parts.length <= concatLimit) return record('concat', parts, { axis: at })
+  const groups = Array.from({ length: Math.ceil(parts.length / concatLimit) }, (_, i) =>
+    concat(parts.slice(i * concatLimit, (i + 1) * concatLimit), at),
+  )
+  return concat(groups, at)
 }
 
 function binaryOperands(op: string, a: Node, b: Node): [Node, Node] {

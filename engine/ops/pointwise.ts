@@ -27,7 +27,7 @@ const castTo = (value: string, from: DType, to: DType): string => {
         ? `select(0, 1, ${value})`
         : `select(0.0, 1.0, ${value})`
   if (to === 'bool') return `(${value} != ${from === 'i32' ? '0' : from === 'u32' ? '0u' : '0.0'})`
-  if (to === 'f16') return `roundToHalf(${value})`
+  if (to === 'f16') return `roundToHalf(f32(${value}))`
   return computeType(from) === computeType(to) ? value : `${computeType(to)}(${value})`
 }
 

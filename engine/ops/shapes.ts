@@ -18,7 +18,15 @@ const same: Rule<OpName> = ([x]) => out(x!.shape, x!.dtype)
 const float: Rule<UnaryOp> = ([x], _, op) =>
   isFloat(x!.dtype) ? out(x!.shape, x!.dtype) : fail(`${op}: needs a float tensor, got ${show(x!)}; use .cast('f32')`)
 
+const number: Rule<UnaryOp> = ([x], _, op) =>
+  x!.dtype === 'bool' ? fail(`${op}: bool tensors have no arithmetic; use .cast('i32')`) : out(x!.shape, x!.dtype)
+
 const test: Rule<UnaryOp> = ([x]) => out(x!.shape, 'bool')
+
+/** Kernels that read their operands as f32. */
+function needsF32(op: string, ...inputs: readonly OutputSpec[]): void {
+  for (const x of inputs) if (x.dtype !== 'f32') fail(`${op}: needs f32 tensors, got ${show(x)}; use .cast('f32')`)
+}
 
 function sameInputs(op: string, inputs: readonly OutputSpec[]): OutputSpec {
   const [first, ...rest] = inputs
@@ -34,6 +42,10 @@ const arithmetic: Rule<BinaryOp> = (inputs, _, op) => {
   return [s]
 }
 const compare: Rule<BinaryOp> = (inputs, _, op) => out(sameInputs(op, inputs).shape, 'bool')
+const order: Rule<BinaryOp> = (inputs, _, op) => {
+  const s = sameInputs(op, inputs)
+  return s.dtype === 'bool' ? fail(`${op}: bool tensors have no order; use .cast('i32')`) : out(s.shape, 'bool')
+}
 const logical: Rule<BinaryOp> = (inputs, _, op) => {
   const s = sameInputs(op, inputs)
   return s.dtype === 'bool' ? [s] : fail(`${op}: needs bool tensors, got ${inputs.map(show).join(' and ')}`)
@@ -93,12 +105,12 @@ const conv2d: Rule<'conv2d'> = (inputs, { stride, padding, dilation, groups }) =
 }
 
 const shared: { [K in UnaryOp | BinaryOp | ReduceOp]: Rule<K> } = {
-  neg: same,
-  abs: same,
-  sign: same,
-  floor: same,
-  ceil: same,
-  round: same,
+  neg: number,
+  abs: number,
+  sign: number,
+  floor: number,
+  ceil: number,
+  round: number,
   exp: float,
   log: float,
   sqrt: float,
@@ -110,7 +122,7 @@ const shared: { [K in UnaryOp | BinaryOp | ReduceOp]: Rule<K> } = {
   erf: float,
   sigmoid: float,
   softplus: float,
-  logicalNot: test,
+  logicalNot: ([x]) => (x!.dtype === 'bool' ? out(x!.shape, 'bool') : fail(`logicalNot: needs a bool tensor, got ${show(x!)}`)),
   isNan: test,
   isFinite: test,
   add: arithmetic,
@@ -121,10 +133,10 @@ const shared: { [K in UnaryOp | BinaryOp | ReduceOp]: Rule<K> } = {
   mod: arithmetic,
   maximum: arithmetic,
   minimum: arithmetic,
-  less: compare,
-  lessEqual: compare,
-  greater: compare,
-  greaterEqual: compare,
+  less: order,
+  lessEqual: order,
+  greater: order,
+  greaterEqual: order,
   equal: compare,
   notEqual: compare,
   logicalAnd: logical,
@@ -142,7 +154,10 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
   iota: () => fail('iota: has no rule'),
   randomBits: () => fail('randomBits: has no rule'),
   cast: ([x], { to }) => out(x!.shape, to),
-  bitcast: ([x], { to }) => out(x!.shape, to),
+  bitcast: ([x], { to }) =>
+    [x!.dtype, to].some((d) => d === 'f16' || d === 'bool')
+      ? fail(`bitcast: between f32, i32 and u32 only, got ${show(x!)} to ${to}`)
+      : out(x!.shape, to),
   where: ([condition, a, b]) => {
     if (condition!.dtype !== 'bool') fail(`where: the condition must be bool, got ${show(condition!)}`)
     if (!sameShape(condition!.shape, a!.shape)) fail(`where: condition ${show(condition!)} against ${show(a!)}`)
@@ -221,6 +236,7 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
     )
   },
   scatterAdd: ([x, index], { axis, size }) => {
+    needsF32('scatterAdd', x!)
     const fits =
       index!.shape.length === x!.shape.length &&
       index!.shape.every((d, i) => d === x!.shape[i] || (d === 1 && i !== axis))
@@ -231,16 +247,22 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
       x!.dtype,
     )
   },
-  cumsum: same,
-  argmax: ([x], { axis }) =>
-    out(
-      x!.shape.filter((_, i) => i !== axis),
-      'i32',
-    ),
-  sort: ([x]) => [
-    { shape: x!.shape, dtype: x!.dtype },
-    { shape: x!.shape, dtype: 'i32' },
-  ],
+  cumsum: ([x]) => {
+    needsF32('cumsum', x!)
+    return out(x!.shape, x!.dtype)
+  },
+  argmax: ([x], { axis }) => {
+    needsF32('argmax', x!)
+    const shape = x!.shape.filter((_, i) => i !== axis)
+    return x!.shape[axis] ? out(shape, 'i32') : fail(`argmax: axis of size 0 in ${show(x!)}`)
+  },
+  sort: ([x]) => {
+    needsF32('sort', x!)
+    return [
+      { shape: x!.shape, dtype: x!.dtype },
+      { shape: x!.shape, dtype: 'i32' },
+    ]
+  },
 
   matmul: ([a, b]) => {
     const rank = a!.shape.length

@@ -132,7 +132,16 @@ const powVjp: Vjp<'pow'> = (node, dy) => {
   return [mul(dy, mul(power, b.binary('pow', base, shift(power, -1)))), mul(dy, mul(node, log))]
 }
 
-const prodVjp: Vjp<'prod'> = (node, dy) => [div(spread(mul(dy, node), node), x0(node))]
+/** dy times the product of the others: p/x, or where an element is 0, the product of the rest unless that holds a 0 too. */
+const prodVjp: Vjp<'prod'> = (node, dy) => {
+  const x = x0(node)
+  const isZero = compare('equal', x, like(x, 0))
+  const zeros = spread(b.reduce('sum', cast(isZero, node.dtype), node.attrs.axes), node)
+  const filled = where(isZero, like(x, 1), x)
+  const rest = spread(b.reduce('prod', filled, node.attrs.axes), node)
+  const others = where(compare('equal', zeros, cast(isZero, node.dtype)), div(rest, filled), like(x, 0))
+  return [mul(spread(dy, node), others)]
+}
 
 /** dS = Q (diag(dλ) + Qᵀ dQ ∘ F) Qᵀ, F_ab = 1/(λ_b − λ_a), 0 where they meet: use spectral functions where spectra repeat. */
 const eighVjp: Vjp<'eigh'> = (node, _, all) => {

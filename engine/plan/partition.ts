@@ -180,7 +180,10 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
       const grows = (user.op === 'expand' || user.op === 'gather') && numel(user.shape) >= 2 * numel(node.shape)
       if (grows && user.inputs[0] === node && cost.get(node)! >= 4) repeated = true
     }
-    if (repeated || (all.size > 1 && cost.get(node)! >= recomputeLimit)) stored.add(node)
+    // The gradient of max and min looks for the elements equal to the extremum: they must be the very numbers it was taken of,
+    // and a value computed in two kernels may be rounded in two ways.
+    const compared = cost.get(node)! > 1 && consumers.get(node)!.some((u) => u.op === 'max' || u.op === 'min')
+    if (repeated || (all.size > 1 && (compared || cost.get(node)! >= recomputeLimit))) stored.add(node)
     else sinks.set(node, all)
   }
   return { order, stored, epilogue, inMemory: (n) => given(n) || stored.has(resolvePick(n).node) }

@@ -86,6 +86,8 @@ export class Executable {
   private readonly groups = new Map<string, GPUBindGroup[]>()
   /** Typical duration in ms, learned; lets waiting be quiet. */
   duration = 0
+  /** Runs so far. */
+  runs = 0
 
   private constructor(
     readonly plan: Plan,

@@ -8,6 +8,7 @@ import { checkProblem, otherLength, ownLength, rowChunks, vectorizable } from '.
 import type { RowStaging } from './row.ts'
 import { rowProgram, rowStagingBytes, shortTile } from './row.ts'
 import { subgroupProgram } from './subgroup.ts'
+import { tileBytes, tileProgram, tileShapes } from './tile.ts'
 
 export type { AttentionOperand, AttentionProblem } from './problem.ts'
 
@@ -46,10 +47,18 @@ export function passVariants(p: AttentionProblem, pass: Pass, caps: Capabilities
     return variants
   }
   const own = ownLength(p, pass)
-  if (short && own <= 256)
-    for (const threads of [64, 128, 256]) if (own <= threads) row('heads', threads, shortTile(p, pass))
-  for (const tile of [32, 16, 8]) row('tiled', 64, tile)
-  if (rowChunks(p) <= 16 || variants.length === 0) row('direct', 64, 0)
+  // A row in registers pays while it is narrow; wide ones spill, and are the tiles' business.
+  const narrow = rowChunks(p) <= 4
+  if (narrow && short && own <= 128) row('heads', own <= 64 ? 64 : 128, shortTile(p, pass))
+  const shapes = tileShapes.filter(
+    (shape) => tileBytes(p, pass, shape) <= caps.maxWorkgroupBytes && (shape.groups <= 4 || own > 16),
+  )
+  for (const shape of shapes.slice(0, 2)) {
+    const name = `tile.${4 * shape.groups}x${8 * shape.columns}`
+    variants.push({ name, program: () => tileProgram(p, pass, shape, vector, caps) })
+  }
+  if (narrow) row('tiled', 64, 32)
+  if (variants.length === 0) row('direct', 64, 0)
   return variants
 }
 

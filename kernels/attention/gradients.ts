@@ -7,9 +7,19 @@
  * Four launches, no atomics, a fixed order of every sum. dbias has one invocation an entry of the stored bias, which runs over the
  * heads and sequences that share it: in DiCA 15×15 entries a sample and 12 heads, far below the cost of dq.
  */
-import { type Binding, type Capabilities, ceilDiv, declareBindings, foldGrid, type Program, type Variant } from '../kernel.ts'
+import {
+  type Binding,
+  type Capabilities,
+  ceilDiv,
+  declareBindings,
+  declareUniforms,
+  foldGrid,
+  type Program,
+  packUniforms,
+  type Variant,
+} from '../kernel.ts'
 import { passVariants } from './attention.ts'
-import { type AttentionProblem, biasGroups, checkProblem, rowChunks, sequences, shell, vectorizable } from './problem.ts'
+import { type AttentionProblem, biasGroups, checkProblem, sequences, shell, vectorizable } from './problem.ts'
 
 export interface AttentionBackward {
   /** o, dout, delta (rw) */
@@ -48,17 +58,19 @@ function deltaProgram(p: AttentionProblem, caps: Capabilities): Program {
     { name: 'delta', type: 'f32', access: 'read_write' },
   ]
   const product = vector ? 'dot(o[at + c], dout[at + c])' : 'o[at + c] * dout[at + c]'
+  const members = { rows: 'u32', lq: 'u32', heads: 'u32', width: 'u32' } as const
   const wgsl = `${declareBindings(bindings)}
+${declareUniforms(members, bindings.length)}
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) lid: u32) {
   let t = (wid.y * nwg.x + wid.x) * 64u + lid;
-  if (t >= ${rows}u) { return; }
-  let query = t % ${p.lq}u;
-  let head = t / ${p.lq}u % ${p.heads}u;
-  let sequence = t / ${p.lq * p.heads}u;
-  let at = ((sequence * ${p.lq}u + query) * ${p.heads}u + head) * ${width}u;
+  if (t >= u.rows) { return; }
+  let query = t % u.lq;
+  let head = t / u.lq % u.heads;
+  let sequence = t / (u.lq * u.heads);
+  let at = ((sequence * u.lq + query) * u.heads + head) * u.width;
   var sum = 0.0;
-  for (var c = 0u; c < ${width}u; c++) { sum += ${product}; }
+  for (var c = 0u; c < u.width; c++) { sum += ${product}; }
   delta[t] = sum;
 }
 `
@@ -66,7 +78,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     label: 'attention.delta',
     wgsl,
     bindings,
-    uniforms: new Uint32Array(0),
+    uniforms: packUniforms(members, { rows, lq: p.lq, heads: p.heads, width }),
     grid: foldGrid(ceilDiv(rows, 64), caps.maxGrid),
     cost: { flops: 2 * rows * p.d, bytes: 4 * rows * (2 * p.d + 1) },
   }
@@ -113,11 +125,12 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
       let gAtRow = doutBase(sequence, head) + query * u.dout_row;
       var raw = 0.0;
       var dp = 0.0;
-      for (var c = 0u; c < ${rowChunks(p)}u; c++) {
+      for (var c = 0u; c < u.chunks; c++) {
         raw += dot(qAt(qAtRow, c), kAt(kAtRow, c));
         dp += dot(doutAt(gAtRow, c), vAt(vAtRow, c));
       }
-      let s = score(raw, biasBase(sequence, head), ${p.keyMask ? 'keyMaskBase(sequence, 0u)' : '0u'}, query, key);
+      let attended = keyAttended(${p.keyMask ? 'keyMaskBase(sequence, 0u)' : '0u'}, key);
+      let s = score(raw, biasOf(biasBase(sequence, head), query, key), attended, query, key);
       total += exp(s - lse[statistic]) * (dp - delta[statistic]);
     }
   }

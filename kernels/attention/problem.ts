@@ -102,7 +102,7 @@ export interface Shell {
  *
  * WGSL it defines, for each row array X: `XBase(sequence, head)` and `u.X_row` in elements of X's binding;
  * `XAt(row, c)`: components 4c..4c+3 of the row that starts at `row`, zero beyond d; and for outputs `XPut(row, c, value)`.
- * `score(raw, biasBase, maskBase, query, key)`: the score, or `masked` for a key that is not attended or out of range.
+ * `score(raw, biasOf(..), keyAttended(..), query, key)`: the score, or `masked` where the key is masked or out of range.
  */
 export function shell(
   p: AttentionProblem,
@@ -142,6 +142,7 @@ export function shell(
   put('heads', p.heads)
   put('lq', p.lq)
   put('lk', p.lk)
+  put('d', p.d)
   put('chunks', rowChunks(p))
   put('batch1', padded[1])
   put('batch2', padded[2])
@@ -185,9 +186,6 @@ export function shell(
     return `fn ${name}Put(row: u32, c: u32, value: vec4f) {\n  let i = row + 4u * c;${ragged}\n  ${parts.join(' ')}\n}`
   }
   const inputRows = Object.keys(rowArrays).filter((name) => !outputs.includes(name))
-  const conditions = ['query < u.lq', 'key < u.lk']
-  if (p.causal) conditions.push('key <= query')
-  if (p.keyMask) conditions.push('keyMask[maskBase + key * u.keyMask_row] > 0.0')
   const wgsl = `${options.subgroups ? 'enable subgroups;\n' : ''}${declareBindings(bindings)}
 ${declareUniforms(members, bindings.length)}
 // A masked score is so low that exp(masked − high) is 0 for every high ≥ lowest; deadRow does the same in the backward.
@@ -197,9 +195,10 @@ const deadRow = 1e38;
 ${all.map(([name]) => base(name)).join('\n')}
 ${inputRows.map(at).join('\n')}
 ${outputs.map(store).join('\n')}
-fn score(raw: f32, biasBase: u32, maskBase: u32, query: u32, key: u32) -> f32 {
-  let s = raw * u.scale${p.bias ? ' + bias[biasBase + query * u.bias_row + key]' : ''};
-  return select(masked, s, ${conditions.join(' && ')});
+fn biasOf(base: u32, query: u32, key: u32) -> f32 { return ${p.bias ? 'bias[base + query * u.bias_row + key]' : '0.0'}; }
+fn keyAttended(base: u32, key: u32) -> bool { return ${p.keyMask ? 'keyMask[base + key * u.keyMask_row] > 0.0' : 'true'}; }
+fn score(raw: f32, bias: f32, attended: bool, query: u32, key: u32) -> f32 {
+  return select(masked, raw * u.scale + bias, attended && query < u.lq && key < u.lk${p.causal ? ' && key <= query' : ''});
 }
 `
   return { bindings, uniforms: packUniforms(members, values), wgsl }

@@ -114,9 +114,10 @@ ${stageOne}
     workgroupBarrier();`,
   }[kind]
 
-  // Chunks of a row are loops over function-local arrays: GPU compilers unroll them into registers, and software ones,
-  // which spend tens of milliseconds on every load they see in the text, keep their compile time.
-  const each = (body: string): string => `for (var c = 0u; c < ${chunks}u; c++) { ${body} }`
+  // Chunks of a row are loops over function-local arrays, which GPU compilers unroll into registers. Software adapters
+  // spend tens of milliseconds of compile time on every load they see, so their loops have a bound that is not constant.
+  const bound = caps.software ? 'u.chunks' : `${chunks}u`
+  const each = (body: string): string => `for (var c = 0u; c < ${bound}; c++) { ${body} }`
   const read = (name: string, j: number): string =>
     staged ? `${name}Tile[at${j} * ${chunks}u + c]` : `${name}At(${name}First + at${j} * u.${name}_row, c)`
   const products = (result: string, mine: string, theirs: string): string => {
@@ -127,7 +128,7 @@ ${stageOne}
   const scores = `${products('s', own[0], other[0])}
 ${times(block, (j) => {
   const [query, key] = pass === 'keys' ? [`j + ${j}u`, 'row'] : ['row', `j + ${j}u`]
-  return `      s${j} = score(s${j}, biasAt, maskAt, ${query}, ${key});`
+  return `      s${j} = score(s${j}, biasOf(biasAt, ${query}, ${key}), keyAttended(maskAt, ${key}), ${query}, ${key});`
 })}`
   const perRow = (name: string, j: number): string =>
     pass === 'queries' ? `own_${name}` : staged ? `${name}Tile[at${j}]` : `${name}[pair * u.lq + at${j}]`

@@ -65,17 +65,23 @@ export function subgroupProgram(
   }
   const summed = { forward: ['v'], queries: ['k'], keys: ['q', 'dout'] }[pass]
 
-  const loadOwn = own
-    .map((name) =>
-      times(rows, (r) =>
-        times(
-          held,
-          (b) =>
-            `  let ${name}${r}_${b} = ${name}At(${name}First + min(firstRow + ${r}u, ${ownRows} - 1u) * u.${name}_row, min(lane + ${b * lanes}u, ${chunks - 1}u));`,
-        ),
-      ),
-    )
-    .join('\n')
+  // Every load and store stands in the text once, in a loop that fills a function-local array; the array is then read at
+  // constant places only, that is, from registers.
+  const loadOwn = `${own.map((name) => `  var ${name}Own: array<vec4f, ${rows * held}>;`).join('\n')}
+${pass === 'queries' ? `  var lseOwn: array<f32, ${rows}>;\n  var deltaOwn: array<f32, ${rows}>;` : ''}
+${pass === 'keys' ? `  var attendedOwn: array<bool, ${rows}>;` : ''}
+  for (var r = 0u; r < live; r++) {
+${pass === 'queries' ? '    lseOwn[r] = lse[pair * u.lq + firstRow + r];\n    deltaOwn[r] = delta[pair * u.lq + firstRow + r];' : ''}
+${pass === 'keys' ? '    attendedOwn[r] = keyAttended(maskAt, firstRow + r);' : ''}
+${own
+  .map(
+    (name) => `    for (var b = 0u; b * ${lanes}u < u.chunks; b++) {
+      ${name}Own[r * ${held}u + b] = ${name}At(${name}First + (firstRow + r) * u.${name}_row, min(lane + b * ${lanes}u, ${chunks - 1}u));
+    }`,
+  )
+  .join('\n')}
+  }
+${own.map((name) => times(rows, (r) => times(held, (b) => `  let ${name}${r}_${b} = ${name}Own[${r * held + b}];`))).join('\n')}`
   const products = (
     result: string,
     mine: string,
@@ -88,9 +94,14 @@ ${times(
 ${times(rows, (r) => `      ${result}${r} += dot(subgroupShuffle(${mine}${r}_${b}, c), e);`)}
     }`,
 )}`
-  const position = (r: number): string => (pass === 'keys' ? `at, firstRow + ${r}u` : `firstRow + ${r}u, at`)
+  const position = (r: string): string => (pass === 'keys' ? `at, firstRow + ${r}` : `firstRow + ${r}, at`)
   const scores = `${products('s', own[0], other[0])}
-${times(rows, (r) => `    s${r} = score(s${r}, biasAt, maskAt, ${position(r)});`)}`
+${p.bias ? `    for (var r = 0u; r < live; r++) { biases[r] = biasOf(biasAt, ${position('r')}); }` : ''}
+${pass === 'keys' ? '' : '    let attended = keyAttended(maskAt, safe);'}
+${times(rows, (r) => {
+  const attended = pass === 'keys' ? `attendedOwn[${r}]` : 'attended'
+  return `    s${r} = score(s${r}, ${p.bias ? `biases[${r}]` : '0.0'}, ${attended}, ${position(`${r}u`)});`
+})}`
   const lseOf = (r: number): string => (pass === 'keys' ? 'otherLse' : `lse${r}`)
   const deltaOf = (r: number): string => (pass === 'keys' ? 'otherDelta' : `delta${r}`)
   const gradients = `${scores}
@@ -134,36 +145,38 @@ ${add([
     forward: times(rows, (r) => `  var most${r} = lowest; var total${r} = 0.0;`),
     queries: times(
       rows,
-      (r) => `  var lse${r} = lse[pair * u.lq + min(firstRow + ${r}u, u.lq - 1u)];
+      (r) => `  var lse${r} = lseOwn[${r}];
   if (lse${r} < lowest) { lse${r} = deadRow; }
-  let delta${r} = delta[pair * u.lq + min(firstRow + ${r}u, u.lq - 1u)];`,
+  let delta${r} = deltaOwn[${r}];`,
     ),
     keys: '',
   }[pass]
-  const keep = (name: string, r: number, factor: string): string =>
-    times(spans, (m) => `${name}Keep(${name}First + row * u.${name}_row, lane, ${m}u, ${name}${r}_${m}${factor});`, ' ')
-  const finish = {
-    forward: times(
-      rows,
-      (r) => `  let sum${r} = subgroupAdd(total${r});
-  if (firstRow + ${r}u < u.lq) {
-    let row = firstRow + ${r}u;
-    let dead = sum${r} == 0.0;
-    let scale = select(1.0 / sum${r}, 0.0, dead);
-    if (lane == 0u) { lse[pair * u.lq + row] = select(most${r} + log(sum${r}), bitcast<f32>(u.minusInfinity), dead); }
-    ${keep('o', r, ' * scale')}
+  const hand = (name: string, r: number, factor: string): string =>
+    times(spans, (m) => `${name}Out[${r * spans + m}] = ${name}${r}_${m}${factor};`, ' ')
+  const finish = `${outputs.map((name) => `  var ${name}Out: array<${type}, ${rows * spans}>;`).join('\n')}
+${
+  {
+    forward: `  var lseOut: array<f32, ${rows}>;
+${times(
+  rows,
+  (r) => `  {
+    let sum = subgroupAdd(total${r});
+    let dead = sum == 0.0;
+    let scale = select(1.0 / sum, 0.0, dead);
+    lseOut[${r}] = select(most${r} + log(sum), bitcast<f32>(u.minusInfinity), dead);
+    ${hand('o', r, ' * scale')}
   }`,
-    ),
-    queries: times(
-      rows,
-      (r) => `  if (firstRow + ${r}u < u.lq) { let row = firstRow + ${r}u; ${keep('dq', r, ' * u.scale')} }`,
-    ),
-    keys: times(
-      rows,
-      (r) =>
-        `  if (firstRow + ${r}u < u.lk) { let row = firstRow + ${r}u; ${keep('dk', r, ' * u.scale')} ${keep('dv', r, '')} }`,
-    ),
+)}`,
+    queries: times(rows, (r) => `  ${hand('dq', r, ' * u.scale')}`),
+    keys: times(rows, (r) => `  ${hand('dk', r, ' * u.scale')} ${hand('dv', r, '')}`),
   }[pass]
+}
+  for (var r = 0u; r < live; r++) {
+${pass === 'forward' ? '    if (lane == 0u) { lse[pair * u.lq + firstRow + r] = lseOut[r]; }' : ''}
+    for (var m = 0u; m * ${lanes * width}u < u.d; m++) {
+${outputs.map((name) => `      ${name}Keep(${name}First + (firstRow + r) * u.${name}_row, lane, m, ${name}Out[r * ${spans}u + m]);`).join('\n')}
+    }
+  }`
   const first = p.causal && pass === 'keys' ? `firstRow / ${lanes}u * ${lanes}u` : '0u'
   const end = p.causal && pass !== 'keys' ? `min(u.lk, firstRow + ${rows}u)` : otherRows
   const bases = [...new Set([...own, ...other, ...outputs])]
@@ -177,12 +190,14 @@ fn main(@builtin(subgroup_invocation_id) lane: u32, @builtin(workgroup_id) wid: 
   if (group >= u.sequences * u.heads * tiles) { return; }
   let pair = group / tiles;
   let firstRow = (group % tiles) * ${rows}u;
+  let live = min(${rows}u, ${ownRows} - firstRow);
   let sequence = pair / u.heads;
   let head = pair % u.heads;
 ${scoreBases(p)}
 ${bases.map((name) => `  let ${name}First = ${name}Base(sequence, head);`).join('\n')}
 ${loadOwn}
 ${rowState}
+${p.bias ? `  var biases: array<f32, ${rows}>;` : ''}
 ${outputs.map((name) => times(rows, (r) => times(spans, (m) => `  var ${name}${r}_${m} = ${type}();`, ''))).join('\n')}
   let end = ${end};
   for (var j = ${first}; j < end; j += ${lanes}u) {

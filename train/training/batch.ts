@@ -1,35 +1,23 @@
-/** Batches of triplets: which clips the student and the teacher see, with which labels. */
-import { type AugmentSettings, augment, drawAugmentation } from '../../dip/augment.ts'
-import { concat, type Generator, HostRandom, type Tensor, tensor } from '../../engine/index.ts'
+/** Batches of triplets as host data: which clips the student and the teacher see, and how they are augmented. */
+import { type AugmentSettings, type AugmentTensors, augmentTensors, drawAugmentation } from '../../dip/augment.ts'
+import { HostRandom, type Tensor, tensor } from '../../engine/index.ts'
 import type { ClipRef, Triplet } from '../data/triplets.ts'
 
 /** Frames of clips, as a preprocessed data set holds them. */
 export interface ClipSource {
-  /** Clip `clip` of a video: [T, M, M, 3] bytes. */
+  /** A clip as [T, M, M, 3] bytes. */
   frames(ref: ClipRef): Uint8Array
 }
 
-export interface BatchShape {
+export interface ClipShape {
   /** T */
   readonly frames: number
   /** M */
   readonly side: number
 }
 
-export interface Batch {
-  /** Clips of the student, anchors first: [2A, T, M, M, 3] in [0, 1]; clean ones, or augmented ones when `matched`. */
-  readonly student: Tensor
-  /** 0 … 0, 1 … 1 */
-  readonly labels: readonly number[]
-  /** Anchors that only feed L_sti, when the student's own clips are augmented. */
-  readonly anchors: Tensor | undefined
-  /** Clips of the teacher: positives, then negatives, both augmented: [2A, T, M, M, 3]. */
-  readonly teacher: Tensor
-  readonly triplets: number
-}
-
 /** Bytes of clips as one tensor [N, T, M, M, 3] in [0, 1]. */
-export function clipTensor(clips: readonly Uint8Array[], { frames, side }: BatchShape): Tensor {
+export function clipTensor(clips: readonly Uint8Array[], { frames, side }: ClipShape): Tensor {
   const size = frames * side * side * 3
   const all = new Float32Array(clips.length * size)
   clips.forEach((clip, i) => {
@@ -40,35 +28,29 @@ export function clipTensor(clips: readonly Uint8Array[], { frames, side }: Batch
   return tensor(all, [clips.length, frames, side, side, 3])
 }
 
-export interface BatchOptions extends BatchShape {
-  readonly augment: AugmentSettings
-  readonly studentBatch: 'clean' | 'matched'
-  /** Seeds what is drawn for this batch: the run's seed and the step. */
-  readonly seed: number
-  readonly step: number
+export interface Batch {
+  /** V_anc, [A, T, M, M, 3] in [0, 1]. */
+  readonly anchors: Tensor
+  /** V_pos, then V_neg, not yet augmented: [2A, T, M, M, 3]. */
+  readonly others: Tensor
+  readonly drawn: AugmentTensors
 }
 
 /** A batch from triplets; everything random in it follows from (seed, step). */
 export function makeBatch(
   triplets: readonly Triplet[],
   source: ClipSource,
-  noise: Generator,
-  options: BatchOptions,
+  shape: ClipShape,
+  settings: AugmentSettings,
+  seed: number,
+  step: number,
 ): Batch {
-  const a = triplets.length
-  const random = new HostRandom(options.seed, options.step + 1)
-  const load = (refs: ClipRef[]) =>
-    clipTensor(
-      refs.map((r) => source.frames(r)),
-      options,
-    )
-  const anchors = load(triplets.map((t) => t.anchor))
-  const positives = load(triplets.map((t) => t.positive))
-  const negatives = load(triplets.map((t) => t.negative))
-  const drawn = drawAugmentation(random, 2 * a, options.frames, options.augment)
-  const augmented = augment(concat([positives, negatives], 0), drawn, noise).contiguous()
-  const labels = [...new Array<number>(a).fill(0), ...new Array<number>(a).fill(1)]
-  if (options.studentBatch === 'matched')
-    return { student: augmented, labels, anchors, teacher: augmented, triplets: a }
-  return { student: concat([anchors, negatives], 0), labels, anchors: undefined, teacher: augmented, triplets: a }
+  const random = new HostRandom(seed, step + 1)
+  const load = (refs: ClipRef[]) => clipTensor(refs.map((r) => source.frames(r)), shape)
+  const drawn = drawAugmentation(random, 2 * triplets.length, shape.frames, settings)
+  return {
+    anchors: load(triplets.map((t) => t.anchor)),
+    others: load([...triplets.map((t) => t.positive), ...triplets.map((t) => t.negative)]),
+    drawn: augmentTensors(drawn),
+  }
 }
