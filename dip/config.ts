@@ -32,6 +32,8 @@ export interface DipConfig {
   t: number
   /** Width of an MLP's hidden layer over E. */
   r: number
+  /** Std of the initial weights. 0.02 suits E = 768; narrow models train faster from 0.02·√(768/E). */
+  init_std: number
   /** Directional pooling of Z. */
   pool: Pool
   /** Order of the U·SA spatial and U·TA temporal blocks; the paper's is interleaved. */
@@ -106,6 +108,7 @@ const base: DipConfig = {
   kn: 7,
   t: 20,
   r: 4,
+  init_std: 0.02,
   pool: 'mean',
   encoder: { paradigm: 'interleaved' },
   idm: { enabled: true, diffuse: 'auto' },
@@ -179,6 +182,7 @@ const rules: Readonly<Record<string, Rule>> = {
   kn: count,
   t: count,
   r: positive,
+  init_std: positive,
   pool: ['mean', 'max'],
   'encoder.paradigm': ['interleaved', 'spatial-then-temporal', 'one-to-one'],
   'idm.enabled': flag,

@@ -1,4 +1,5 @@
 /** The DIP detector: configuration, model, losses. */
+export * from './saliency.ts'
 export * from './augment.ts'
 export * from './classifier.ts'
 export * from './config.ts'

@@ -82,7 +82,7 @@ export async function gradcheck(fn: Fn, inputs: readonly Tensor[], options: Grad
       const change = p1.map((x, k) => 8 * (x - m1[k]!) - (p2[k]! - m2[k]!))
       const expected = dot(weights, change) / (12 * epsilon)
       const got = dot(gradient, v)
-      const size = Math.sqrt(gradient.reduce((sum: number, g: number, k: number) => sum + (g * v[k]!) ** 2, 0))
+      const size = Math.sqrt(Array.from(gradient).reduce((sum, g, k) => sum + (g * v[k]!) ** 2, 0))
       if (!(Math.abs(got - expected) <= tolerance * Math.max(1, size)))
         throw new GradcheckError(i, got, expected, tolerance * Math.max(1, size))
     }

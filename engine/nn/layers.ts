@@ -6,13 +6,16 @@ import { Parameter } from './parameter.ts'
 
 let initRandom = new HostRandom(0)
 
-/** Seeds the initial values of layers made from here on. */
-export function seedInit(seed: number): void {
+let initStd = 0.02
+
+/** Seeds the initial values of layers made from here on, and sets the std of their weights. */
+export function seedInit(seed: number, std = 0.02): void {
   initRandom = new HostRandom(seed)
+  initStd = std
 }
 
 /** Normal of the given std, cut at ±2 std. */
-export const truncatedNormal = (shape: Shape, std = 0.02): Parameter =>
+export const truncatedNormal = (shape: Shape, std = initStd): Parameter =>
   new Parameter(
     Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => initRandom.truncatedNormal() * std),
     shape,

@@ -1,14 +1,16 @@
 /** The `diptych` command line: the commands, and what their errors mean to the shell. */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { demoCommand } from './commands/demo.ts'
 import { devicesCommand } from './commands/devices.ts'
+import { goldenCommand } from './commands/golden.ts'
 import { prepareCommand } from './commands/prepare.ts'
 import { scanCommand } from './commands/scan.ts'
 import { scoreCommand } from './commands/score.ts'
 import { synthCommand } from './commands/synth.ts'
 import { EXIT, runMain, UserError } from './errors.ts'
 
-const COMMANDS = [scoreCommand, synthCommand, scanCommand, prepareCommand, devicesCommand]
+const COMMANDS = [demoCommand, goldenCommand, scoreCommand, synthCommand, scanCommand, prepareCommand, devicesCommand]
 
 /** The whole command line; a command's action sets the exit code that `setExit` gets, or throws. */
 export function buildProgram(setExit: (code: number) => void): Command {
@@ -49,7 +51,7 @@ export async function main(args: string[]): Promise<void> {
 }
 
 /** Errors whose messages say what is wrong with the input or the machine and what to do about it. */
-const USER_FAULTS = new Set(['VideoError', 'DeviceError', 'SafetensorsError', 'LimitError', 'OutOfMemoryError'])
+const USER_FAULTS = new Set(['VideoError', 'DeviceError', 'SafetensorsError', 'CheckpointError', 'LimitError', 'OutOfMemoryError'])
 
 /** An error that the user can mend becomes a UserError; any other stays what it is. */
 export function forUser(error: unknown): unknown {

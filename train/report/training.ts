@@ -4,6 +4,7 @@ import { formatDuration } from '../cli/progress.ts'
 import type { EvaluationRow, LevelMetrics, MeasuredMetric } from '../metrics/evaluate.ts'
 import { lineChart, lossChart, rocChart, scoreChart } from './charts.ts'
 import { renderReport } from './html.ts'
+import { strip } from './video.ts'
 import type { Block, NamedEvaluation, Section, TrainingRun, ValidationPoint } from './types.ts'
 
 export const REHEARSAL = 'rehearsal: no number here is evidence about real deepfakes'
@@ -16,6 +17,7 @@ export async function trainingReport(run: TrainingRun): Promise<string> {
     { title: 'Training', blocks: await training(run) },
     { title: 'Validation', blocks: await validation(run) },
     ...(await Promise.all((run.evaluations ?? []).map(evaluationSection))),
+    { title: 'Directional saliency', blocks: (run.strips ?? []).map(strip) },
     { title: 'Beside the paper', blocks: paper(run) },
     { title: 'Calibration', blocks: calibration(run) },
     { title: 'Configuration', blocks: configuration(run) },

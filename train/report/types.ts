@@ -96,6 +96,8 @@ export interface TrainingRun {
   evaluations?: NamedEvaluation[]
   paper?: PaperComparison[]
   calibration?: Calibration
+  /** Example crops with directional saliency. */
+  strips?: FrameStrip[]
   durationSeconds?: number
   steps?: number
   clipsPerSecond?: number

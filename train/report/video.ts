@@ -99,7 +99,7 @@ function faces({ tracks = [] }: VideoResult): Block[] {
   ]
 }
 
-function strip({ title, frames, heat }: FrameStrip): Block {
+export function strip({ title, frames, heat }: FrameStrip): Block {
   if (heat && heat.length !== frames.length)
     throw new RangeError(`videoReport: strip "${title}" has ${frames.length} frames and ${heat.length} heat fields`)
   // One range for the strip, so that its frames can be compared.

@@ -36,7 +36,7 @@ export class Trainer {
     readonly schedule: Schedule,
   ) {
     const { lr, beta1, beta2, eps, weight_decay, clip } = config.optim
-    nn.seedInit(seed)
+    nn.seedInit(seed, config.init_std)
     this.student = new DIP(config)
     this.teacher = new DIP(config)
     this.optimizer = optim.adamW(this.student, { lr, betas: [beta1, beta2], epsilon: eps, weightDecay: weight_decay, clip })

@@ -1,9 +1,10 @@
 /** Products, layers and linear algebra. */
 import { directionalPool, einsum, pairwiseSquaredDistances, resize, resizeMatrix } from '../../../engine/functional.ts'
 import { matrixPower } from '../../../engine/spectral.ts'
-import { Tensor, type Tensor as TensorType } from '../../../engine/tensor.ts'
-import { type Conv2dProblem } from '../../../kernels/conv2d/conv2d.ts'
+import { arange, eye, type Tensor } from '../../../engine/tensor.ts'
+import type { Conv2dProblem } from '../../../kernels/conv2d/conv2d.ts'
 import { conv2dReference } from '../../../kernels/conv2d/reference.ts'
+import { jacobiReference } from '../../../kernels/jacobi/reference.ts'
 import { directionalPoolReference } from '../../../kernels/pooling/reference.ts'
 import { alongLast, build, erf, get, map, type Nd, product, reshaped, sumOver, transposed, zip } from './reference.ts'
 import type { OpCase } from './table.ts'
@@ -147,11 +148,11 @@ const convolution = ({ x, w, stride = 1, padding = 0, dilation = 1, groups = 1 }
   }
 }
 
-const pool = (mode: 'mean' | 'max', pick: (z: TensorType) => TensorType, reference: (z: Nd) => Nd): OpCase => ({
+const pool = (mode: 'mean' | 'max', pick: (z: Tensor) => Tensor, reference: (z: Nd) => Nd): OpCase => ({
   op: `directionalPool ${mode}`, shapes: [[2, 3, 5, 4]], spaced: true, ...firstOrder, f: pick, reference,
 })
 const pooled = (z: Nd, mode: 'mean' | 'max') => directionalPoolReference({ b: 2, t: 3, l: 2, e: 4, mode }, z.data)
-const combined = (z: TensorType, mode: 'mean' | 'max') => {
+const combined = (z: Tensor, mode: 'mean' | 'max') => {
   const { rows, columns, cls } = directionalPool(z, 2, mode)
   return rows.mul(2).add(columns).add(cls)
 }
@@ -160,7 +161,7 @@ const combinedReference = (z: Nd, mode: 'mean' | 'max'): Nd => {
   return build([2, 2, 4], ([n, i, e]) => 2 * zh[(n! * 2 + i!) * 4 + e!]! + zv[(n! * 2 + i!) * 4 + e!]! + zcls[n! * 4 + e!]!)
 }
 
-const symmetric = (x: TensorType) => x.add(x.transpose())
+const symmetric = (x: Tensor) => x.add(x.transpose())
 const eigenvalues2 = (x: Nd): Nd =>
   build([x.shape[0]!, 2], ([n, i]) => {
     const [a, c, d] = [2 * get(x, n!, 0, 0), get(x, n!, 0, 1) + get(x, n!, 1, 0), 2 * get(x, n!, 1, 1)]
@@ -185,21 +186,18 @@ export const layerCases: OpCase[] = [
     f: (x) => { const { vectors } = symmetric(x).eigh(); return vectors.transpose().matmul(vectors) }, reference: () => build([2, 5, 5], ([, i, j]) => Number(i === j)) },
   { op: 'eigh vectors', shapes: [[2, 4, 4]], tolerance: 5e-5, second: false, gradient: 1e-2,
     // Squares, since the sign of a vector is free; the spectrum 0, 3, 6, 9 plus noise keeps the gaps open.
-    f: (x) => new Tensor(symmetric(x.mul(0.1).add(diagonal(x))).eigh().vectors.square().node).mul(ramp(x)),
-    reference: (x) => reference4(x) },
+    f: (x) => symmetric(x.mul(0.1).add(diagonal(x))).eigh().vectors.square().mul(ramp(x)),
+    reference: weightedSquares },
 ]
 
-import { arange, eye } from '../../../engine/tensor.ts'
-import { jacobiReference } from '../../../kernels/jacobi/reference.ts'
-
-function diagonal(x: TensorType): TensorType {
+function diagonal(x: Tensor): Tensor {
   const n = x.shape.at(-1)!
   return eye(n).mul(arange(n).mul(1.5))
 }
-function ramp(x: TensorType): TensorType {
+function ramp(x: Tensor): Tensor {
   return arange(1, x.shape.at(-1)! + 1)
 }
-function reference4(x: Nd): Nd {
+function weightedSquares(x: Nd): Nd {
   const n = x.shape.at(-1)!
   const s = build(x.shape, ([m, i, j]) => 0.1 * (get(x, m!, i!, j!) + get(x, m!, j!, i!)) + (i === j ? 3 * i! : 0))
   const { vectors } = jacobiReference(s.data, x.shape[0]!, n)

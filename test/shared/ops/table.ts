@@ -2,10 +2,10 @@
 import { topological } from '../../../engine/autograd.ts'
 import type { DType } from '../../../engine/dtype.ts'
 import { gradcheck, gradgradcheck } from '../../../engine/gradcheck.ts'
-import { b, grad } from './engine.ts'
 import { formatShape } from '../../../engine/shape.ts'
-import { type Tensor, Tensor as TensorClass, tensor } from '../../../engine/tensor.ts'
+import { Tensor, tensor } from '../../../engine/tensor.ts'
 import type { Case } from '../case.ts'
+import { b, grad } from './engine.ts'
 import { coordinates, count, type Nd, offset } from './reference.ts'
 
 export interface OpCase {
@@ -127,7 +127,7 @@ export const views: Record<string, (x: Nd) => View> = {
       x,
       (at) => at.map((c) => 2 * c + 1),
     ),
-    view: (t) => new TensorClass(b.slice(t.node, x.shape.map(() => 1), x.shape, x.shape.map(() => 2))),
+    view: (t) => new Tensor(b.slice(t.node, x.shape.map(() => 1), x.shape, x.shape.map(() => 2))),
   }),
 }
 

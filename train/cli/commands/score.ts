@@ -69,8 +69,7 @@ export const scoreCommand: Action = (program, setExit) => {
 }
 
 async function detectorOpener(): Promise<ScoreHost['openDetector']> {
-  const file = new URL('../../detector.ts', import.meta.url).href
-  return ((await import(file)) as { openDetector: ScoreHost['openDetector'] }).openDetector
+  return (await import('../../detector.ts')).openDetector
 }
 
 /** Scores `path` and writes the answer. @returns the exit code. @throws VideoError, UserError */

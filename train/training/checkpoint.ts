@@ -1,0 +1,105 @@
+/**
+ * Checkpoints. A detector file holds the teacher's weights by the names of the model, all that scoring needs in its metadata. A
+ * state file holds a whole run (both models, moments, position), from which training goes on bit by bit.
+ */
+import { readFile } from 'node:fs/promises'
+import { type DipConfig, makeConfig } from '../../dip/index.ts'
+import { nn } from '../../engine/index.ts'
+import { parseSafetensors, type Safetensors, writeSafetensors } from '../../engine/safetensors.ts'
+import { writeAtomically } from './files.ts'
+import type { Trainer } from './trainer.ts'
+
+const detectorFormat = 'diptych-detector'
+const stateFormat = 'diptych-training-state'
+
+export interface DetectorMeta {
+  readonly config: DipConfig
+  /** Fitted on validation. */
+  readonly temperature?: number
+  readonly threshold?: number
+  /** Trained on videos made by `diptych synth`. */
+  readonly rehearsal: boolean
+}
+
+export interface DetectorFile extends DetectorMeta {
+  readonly state: ReadonlyMap<string, { shape: readonly number[]; data: ArrayLike<number> }>
+}
+
+type State = ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>
+
+const asTensors = (state: State, prefix = '') =>
+  [...state].map(([name, { shape, data }]) => [prefix + name, { dtype: 'F32' as const, shape: [...shape], data }] as const)
+
+export async function saveDetector(path: string, state: State, meta: DetectorMeta): Promise<void> {
+  const metadata: Record<string, string> = {
+    format: detectorFormat,
+    config: JSON.stringify(meta.config),
+    rehearsal: String(meta.rehearsal),
+  }
+  if (meta.temperature !== undefined) metadata.temperature = String(meta.temperature)
+  if (meta.threshold !== undefined) metadata.threshold = String(meta.threshold)
+  await writeAtomically(path, writeSafetensors(asTensors(state), metadata))
+}
+
+export class CheckpointError extends Error {
+  override name = 'CheckpointError'
+}
+
+async function open(path: string, format: string): Promise<Safetensors> {
+  const file = parseSafetensors(await readFile(path), { file: path })
+  if (file.metadata.format !== format)
+    throw new CheckpointError(
+      `${path} is no ${format} file (its format is '${file.metadata.format ?? 'not stated'}'); \`npm start\` and \`diptych train\` write them`,
+    )
+  return file
+}
+
+/** @throws CheckpointError or SafetensorsError naming the file and what is wrong */
+export async function readDetector(path: string): Promise<DetectorFile> {
+  const { metadata, tensors } = await open(path, detectorFormat)
+  const number = (text: string | undefined) => (text === undefined ? undefined : Number(text))
+  const temperature = number(metadata.temperature)
+  const threshold = number(metadata.threshold)
+  return {
+    config: makeConfig(JSON.parse(metadata.config!)),
+    rehearsal: metadata.rehearsal === 'true',
+    ...(temperature === undefined ? {} : { temperature }),
+    ...(threshold === undefined ? {} : { threshold }),
+    state: tensors as unknown as DetectorFile['state'],
+  }
+}
+
+/** Everything a run needs to go on, with `progress` as the loop's own JSON. */
+export async function saveState(path: string, trainer: Trainer, progress: unknown): Promise<void> {
+  const { flat } = trainer.optimizer
+  const optimizer = await trainer.optimizer.state()
+  const tensors = [
+    ...asTensors(await flat.read(), 'student.'),
+    ...asTensors(await trainer.teacherStorage.read(), 'teacher.'),
+    ...asTensors(optimizer.m, 'm.'),
+    ...asTensors(optimizer.v, 'v.'),
+  ]
+  await writeAtomically(
+    path,
+    writeSafetensors(tensors, {
+      format: stateFormat,
+      config: JSON.stringify(trainer.config),
+      seed: String(trainer.seed),
+      steps: String(optimizer.steps),
+      progress: JSON.stringify(progress),
+    }),
+  )
+}
+
+/** Puts a saved run into a trainer of the same configuration and seed; returns the loop's progress. */
+export async function loadState(path: string, trainer: Trainer): Promise<unknown> {
+  const { metadata, tensors } = await open(path, stateFormat)
+  if (metadata.config !== JSON.stringify(trainer.config) || metadata.seed !== String(trainer.seed))
+    throw new CheckpointError(`${path} belongs to a run with other settings or another seed; give another --out, or remove it to start afresh`)
+  const part = (prefix: string) =>
+    new Map([...tensors].flatMap(([name, t]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), { shape: t.shape, data: t.data as Float32Array }] as const] : [])))
+  nn.loadState(trainer.student, part('student.'), path)
+  nn.loadState(trainer.teacher, part('teacher.'), path)
+  trainer.optimizer.loadState({ steps: Number(metadata.steps), m: part('m.'), v: part('v.') })
+  return JSON.parse(metadata.progress ?? 'null')
+}

@@ -1,0 +1,132 @@
+/** One visible loop: train, validate after every epoch, keep the best epoch, test it. */
+import { mkdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { DipConfig } from '../../dip/index.ts'
+import { TripletSampler, type VideoEntry } from '../data/index.ts'
+import { bestThreshold, type Calibration, type Evaluation, evaluate, fitTemperature } from '../metrics/index.ts'
+import type { HistoryPoint, ValidationPoint } from '../report/types.ts'
+import { makeBatch } from './batch.ts'
+import { loadState, saveDetector, saveState } from './checkpoint.ts'
+import { type LoadedVideos, scoreVideos } from './dataset.ts'
+import { type Role, Trainer } from './trainer.ts'
+
+export interface RunOptions {
+  readonly config: DipConfig
+  readonly seed: number
+  /** Where detector.safetensors and state.safetensors go. */
+  readonly out: string
+  /** Made by `diptych synth`: said in the weights' file and in the report. */
+  readonly rehearsal: boolean
+  /** Go on from state.safetensors in `out`. */
+  readonly resume?: boolean
+  readonly onStep?: (done: number, total: number, note: string) => void
+  readonly onEpoch?: (line: string) => void
+  readonly signal?: AbortSignal
+}
+
+export interface RunResult {
+  readonly history: HistoryPoint[]
+  readonly validation: ValidationPoint[]
+  readonly bestEpoch: number
+  readonly test: Evaluation
+  readonly calibration: Calibration
+  readonly threshold: number | undefined
+  readonly steps: number
+  readonly seconds: number
+  readonly detector: string
+}
+
+interface Progress {
+  epoch: number
+  history: HistoryPoint[]
+  validation: ValidationPoint[]
+  bestEpoch: number
+  bestAuc: number
+}
+
+/** Trains on the split 'train' of the entries, picks the epoch on 'val', measures on 'test'. */
+export async function trainRun(entries: readonly VideoEntry[], videos: LoadedVideos, options: RunOptions): Promise<RunResult> {
+  const { config, seed, out } = options
+  const part = (split: string) => entries.filter((e) => e.split === split)
+  const sampler = new TripletSampler(part('train'), { seed, clips: (video) => videos.clipCount(video) })
+  const stepsPerEpoch = Math.max(1, Math.floor(sampler.length / config.optim.batch))
+  const total = stepsPerEpoch * config.optim.epochs
+  const trainer = new Trainer(config, seed, { peak: config.optim.lr, steps: total, warmup: config.optim.warmup })
+  await mkdir(out, { recursive: true })
+  const stateFile = join(out, 'state.safetensors')
+  const detector = join(out, 'detector.safetensors')
+
+  let progress: Progress = { epoch: 0, history: [], validation: [], bestEpoch: 0, bestAuc: -1 }
+  if (options.resume && (await exists(stateFile))) progress = (await loadState(stateFile, trainer)) as Progress
+  const began = performance.now()
+  const shape = { frames: config.T, side: config.M }
+
+  for (let epoch = progress.epoch; epoch < config.optim.epochs; epoch++) {
+    for (let i = 0; i < stepsPerEpoch; i++) {
+      options.signal?.throwIfAborted()
+      const triplets = Array.from({ length: config.optim.batch }, (_, j) => sampler.at(epoch, i * config.optim.batch + j))
+      const batch = makeBatch(triplets, videos, shape, config.augment, seed, trainer.steps)
+      const losses = await trainer.step(batch)
+      progress.history.push({ step: trainer.steps, values: { loss: losses.loss, cce: losses.cce, sti: losses.sti, da: losses.da } })
+      options.onStep?.(trainer.steps, total, `loss ${losses.loss.toFixed(3)}`)
+    }
+    const auc = await validate(trainer, videos, part('val'))
+    progress.validation.push({ epoch: epoch + 1, ...auc })
+    const teacher = auc.teacher ?? 0
+    if (teacher > progress.bestAuc) {
+      progress.bestAuc = teacher
+      progress.bestEpoch = epoch + 1
+      await saveDetector(detector, await trainer.teacherStorage.read(), { config, rehearsal: options.rehearsal })
+    }
+    progress.epoch = epoch + 1
+    await saveState(stateFile, trainer, progress)
+    options.onEpoch?.(`epoch ${epoch + 1}: validation AUC ${teacher.toFixed(3)} (teacher), ${(auc.student ?? 0).toFixed(3)} (student)`)
+  }
+
+  const best = await scorerOf(detector)
+  const valScores = await scoreVideos(videos.of(part('val')), best.logits)
+  const valVideos = evaluate(valScores, { seed, replicates: 1 }).videos
+  const labels = valVideos.map((v) => v.label)
+  const calibration = fitTemperature(labels, valVideos.map((v) => v.logit))
+  const threshold = bestThreshold(labels, valVideos.map((v) => v.score)).value
+  await saveDetector(detector, best.state, {
+    config,
+    rehearsal: options.rehearsal,
+    ...(calibration.temperature === undefined ? {} : { temperature: calibration.temperature }),
+    ...(threshold === undefined ? {} : { threshold }),
+  })
+  const test = evaluate(await scoreVideos(videos.of(part('test')), best.logits), { seed, ...(threshold === undefined ? {} : { threshold }) })
+  return {
+    history: progress.history,
+    validation: progress.validation,
+    bestEpoch: progress.bestEpoch,
+    test,
+    calibration,
+    threshold,
+    steps: trainer.steps,
+    seconds: (performance.now() - began) / 1000,
+    detector,
+  }
+}
+
+const exists = (path: string) => stat(path).then(() => true, () => false)
+
+async function validate(trainer: Trainer, videos: LoadedVideos, entries: readonly VideoEntry[]) {
+  const of = async (role: Role) => {
+    const scores = await scoreVideos(videos.of(entries), (clips) => trainer.logits(role, clips))
+    return evaluate(scores, { seed: 0, replicates: 1 }).rows[0]!.video.auc.value
+  }
+  return { student: await of('student'), teacher: await of('teacher') }
+}
+
+/** The weights that were kept, and their logits. */
+async function scorerOf(path: string) {
+  const { openDetector } = await import('../detector.ts')
+  const { readDetector } = await import('./checkpoint.ts')
+  const detector = await openDetector(path)
+  const { state } = await readDetector(path)
+  return {
+    state: state as ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>,
+    logits: async (clips: readonly Uint8Array[]) => (await detector.probabilities([...clips])).map((p) => p.logit),
+  }
+}
