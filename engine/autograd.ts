@@ -3,7 +3,7 @@
  * ordinary ops. Nothing runs here, and the result can be differentiated again.
  */
 import { isFloat } from './dtype.ts'
-import type { Node } from './graph.ts'
+import { Node } from './graph.ts'
 import { add, full } from './ops/build.ts'
 import { vjps } from './ops/vjps.ts'
 import { formatShape, ShapeError, sameShape } from './shape.ts'
@@ -37,7 +37,20 @@ export function topological(
 }
 
 /** The inputs that a node's value is computed from; what it only sends gradients to is left out. */
-export const valueInputs = (node: Node): readonly Node[] => (node.op === 'withGradient' ? node.inputs.slice(0, 1) : node.inputs)
+export function valueInputs(node: Node): readonly Node[] {
+  if (node.op === 'withGradient') return node.inputs.slice(0, 1)
+  // A kernel of which only output 0 was kept must run again for its other outputs.
+  if (node.op === 'pick' && node.inputs[0]!.realized) node.inputs = [recomputed(node.inputs[0]!)]
+  return node.inputs
+}
+
+const copies = new WeakMap<Node, Node>()
+
+function recomputed(node: Node): Node {
+  let copy = copies.get(node)
+  if (!copy) copies.set(node, (copy = new Node(node.op, node.inputs, node.attrs, node.outputs, node.kind)))
+  return copy
+}
 
 /**
  * Gradient of `loss` with respect to each of `wrt`: nodes of their shapes, zeros where the loss does not depend on them.

@@ -30,6 +30,8 @@ export function compile<A extends Tensor[], R extends Result>(
     const key = args.map((t) => `${t.dtype}${t.shape}`).join(';')
     let traced = traces.get(key)
     if (!traced) {
+      // What was recorded before belongs to no replay.
+      await device.realize([])
       const holders = args.map((t, i) => hostLeaf(data[i]!, t.shape, t.dtype))
       const result = fn(...(holders.map((n) => new Tensor(n)) as A))
       const { tensors, rebuild } = unpack(result)

@@ -19,7 +19,8 @@ interface Labelled {
 }
 
 /** Axes brought into the order of `labels`, which name exactly those of the operand. */
-const ordered = ({ x, labels }: Labelled, want: readonly string[]): Tensor => x.permute(want.map((l) => labels.indexOf(l)))
+const ordered = ({ x, labels }: Labelled, want: readonly string[]): Tensor =>
+  x.permute(want.map((l) => labels.indexOf(l)))
 
 /** Sums over the labels that nothing else needs. */
 function reduced({ x, labels }: Labelled, needed: ReadonlySet<string>): Labelled {
@@ -37,12 +38,20 @@ function contract(p: Labelled, q: Labelled, later: ReadonlySet<string>): Labelle
   const rows = left.labels.filter((l) => !shared.includes(l))
   const columns = right.labels.filter((l) => !shared.includes(l))
   const size = (labels: readonly string[]) =>
-    labels.map((l) => (left.labels.includes(l) ? left.x.shape[left.labels.indexOf(l)]! : right.x.shape[right.labels.indexOf(l)]!))
+    labels.map((l) =>
+      left.labels.includes(l) ? left.x.shape[left.labels.indexOf(l)]! : right.x.shape[right.labels.indexOf(l)]!,
+    )
   const [nb, nr, nc, ni] = [batch, rows, columns, inner].map((l) => numel(size(l))) as [number, number, number, number]
   const labels = [...batch, ...rows, ...columns]
   if (!inner.length) {
     const [a, c] = [ordered(left, [...batch, ...rows]), ordered(right, [...batch, ...columns])]
-    return { x: a.reshape([nb, nr, 1]).mul(c.reshape([nb, 1, nc])).reshape(size(labels)), labels }
+    return {
+      x: a
+        .reshape([nb, nr, 1])
+        .mul(c.reshape([nb, 1, nc]))
+        .reshape(size(labels)),
+      labels,
+    }
   }
   const a = ordered(left, [...batch, ...rows, ...inner]).reshape([nb, nr, ni])
   const c = ordered(right, [...batch, ...inner, ...columns]).reshape([nb, ni, nc])
@@ -63,7 +72,9 @@ export function einsum(equation: string, ...operands: Tensor[]): Tensor {
   terms.forEach((labels, i) => {
     const { shape } = operands[i]!
     if (labels.length !== shape.length)
-      throw new ShapeError(`einsum: '${equation}': operand ${i} is ${formatShape(shape)}, its labels are '${labels.join('')}'`)
+      throw new ShapeError(
+        `einsum: '${equation}': operand ${i} is ${formatShape(shape)}, its labels are '${labels.join('')}'`,
+      )
     labels.forEach((l, axis) => {
       const known = sizes.get(l) ?? shape[axis]!
       if (known !== shape[axis])
@@ -73,11 +84,18 @@ export function einsum(equation: string, ...operands: Tensor[]): Tensor {
   })
   const all = terms.flat()
   const kept =
-    rhs === undefined ? [...new Set(all)].filter((l) => all.filter((o) => o === l).length === 1).sort() : labelsOf(rhs, equation)
-  for (const l of kept) if (!sizes.has(l)) throw new ShapeError(`einsum: '${equation}': no operand has the label '${l}'`)
+    rhs === undefined
+      ? [...new Set(all)].filter((l) => all.filter((o) => o === l).length === 1).sort()
+      : labelsOf(rhs, equation)
+  for (const l of kept)
+    if (!sizes.has(l)) throw new ShapeError(`einsum: '${equation}': no operand has the label '${l}'`)
   let current: Labelled = { x: operands[0]!, labels: terms[0]! }
   for (let i = 1; i < terms.length; i++)
-    current = contract(current, { x: operands[i]!, labels: terms[i]! }, new Set([...kept, ...terms.slice(i + 1).flat()]))
+    current = contract(
+      current,
+      { x: operands[i]!, labels: terms[i]! },
+      new Set([...kept, ...terms.slice(i + 1).flat()]),
+    )
   return ordered(reduced(current, new Set(kept)), kept)
 }
 
@@ -87,7 +105,9 @@ export function einsum(equation: string, ...operands: Tensor[]): Tensor {
  */
 export function pairwiseSquaredDistances(x: Tensor, y: Tensor = x): Tensor {
   if (x.rank < 2 || y.rank < 2 || x.shape.at(-1) !== y.shape.at(-1))
-    throw new ShapeError(`pairwiseSquaredDistances: needs [..., n, d] and [..., m, d], got ${formatShape(x.shape)} and ${formatShape(y.shape)}`)
+    throw new ShapeError(
+      `pairwiseSquaredDistances: needs [..., n, d] and [..., m, d], got ${formatShape(x.shape)} and ${formatShape(y.shape)}`,
+    )
   const squares = x.square().sum(-1, true).add(y.square().sum(-1, true).transpose())
   return squares.sub(x.matmul(y.transpose()).mul(2)).maximum(0)
 }

@@ -100,7 +100,12 @@ export async function gradgradcheck(fn: Fn, inputs: readonly Tensor[], options: 
     // The square makes the gradient of linear ops depend on their input, so that their second rule is walked as well.
     const loss = output.square().mul(0.5).add(output).mul(weights).sum()
     const wrt = args.filter((t) => isFloat(t.dtype))
-    return flat(gradNodes(loss.node, wrt.map((t) => t.node)).map((n) => new Tensor(n)))
+    return flat(
+      gradNodes(
+        loss.node,
+        wrt.map((t) => t.node),
+      ).map((n) => new Tensor(n)),
+    )
   }
   await gradcheck(first, inputs, { directions: 1, ...options })
 }

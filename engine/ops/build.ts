@@ -135,7 +135,8 @@ export const detach = (x: Node): Node => record('detach', [x], none)
 export function matmul(a: Node, b: Node): Node {
   if (a.shape.length === 0 || b.shape.length === 0)
     throw new ShapeError('matmul: scalars have no matrix product; use mul')
-  if (a.shape.length === 1) return reshapeDropping(matmul(reshape(a, [1, a.shape[0]!]), b), -2)
+  if (a.shape.length === 1)
+    return reshapeDropping(matmul(reshape(a, [1, a.shape[0]!]), b), b.shape.length === 1 ? -1 : -2)
   if (b.shape.length === 1) return reshapeDropping(matmul(a, reshape(b, [b.shape[0]!, 1])), -1)
   const dtype = promote(a.dtype, b.dtype)
   const rank = Math.max(a.shape.length, b.shape.length)
@@ -146,7 +147,12 @@ export function matmul(a: Node, b: Node): Node {
     const flat = record('matmul', [reshape(cast(a, dtype), [rows, a.shape.at(-1)!]), cast(b, dtype)], none)
     return reshape(flat, [...a.shape.slice(0, -1), b.shape[1]!])
   }
-  return record('matmul', [lift(a), lift(b)], none)
+  if (rank <= 5) return record('matmul', [lift(a), lift(b)], none)
+  // Kernels step through three batch axes: more are merged into one, by a copy where strides do not allow a view.
+  const batch = broadcastShapes('matmul', a.shape.slice(0, -2), b.shape.slice(0, -2))
+  const merged = (x: Node) =>
+    reshape(expand(cast(x, dtype), [...batch, ...x.shape.slice(-2)]), [-1, ...x.shape.slice(-2)])
+  return reshape(matmul(merged(a), merged(b)), [...batch, a.shape.at(-2)!, b.shape.at(-1)!])
 }
 
 const reshapeDropping = (x: Node, axis: number): Node => {

@@ -184,8 +184,7 @@ export class Device {
   private async prepare(nodes: readonly Node[], label: string) {
     const side = this.pending.splice(0)
     try {
-      const wanted = nodes.map(resolvePick).map((r, i) => (r.node.realized ? r.node : nodes[i]!))
-      const roots = wanted.filter((n) => !n.realized)
+      const roots = nodes.filter((n) => !n.realized)
       const order = topological([...roots, ...side], (n) => n.realized, valueInputs)
       for (const node of order) checkVersion(node)
       const key = canonical(order, roots, side)

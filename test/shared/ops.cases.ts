@@ -7,5 +7,15 @@ import { indexCases, viewCases } from './ops/shape.ts'
 import { casesOf } from './ops/table.ts'
 
 export function cases(): Case[] {
-  return casesOf([...unaryCases, ...binaryCases, ...castCases, ...viewCases, ...indexCases, ...reductionCases, ...productCases, ...layerCases, ...attentionCases])
+  return casesOf([
+    ...unaryCases,
+    ...binaryCases,
+    ...castCases,
+    ...viewCases,
+    ...indexCases,
+    ...reductionCases,
+    ...productCases,
+    ...layerCases,
+    ...attentionCases,
+  ])
 }

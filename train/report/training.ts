@@ -4,7 +4,7 @@ import { formatDuration } from '../cli/progress.ts'
 import type { EvaluationRow, LevelMetrics, MeasuredMetric } from '../metrics/evaluate.ts'
 import { lineChart, lossChart, rocChart, scoreChart } from './charts.ts'
 import { renderReport } from './html.ts'
-import { strip } from './video.ts'
+import { strip } from './strip.ts'
 import type { Block, NamedEvaluation, Section, TrainingRun, ValidationPoint } from './types.ts'
 
 export const REHEARSAL = 'rehearsal: no number here is evidence about real deepfakes'

@@ -1,9 +1,10 @@
 /** The report of one scored video. A section whose data are absent is left out. */
 import { timelineChart } from './charts.ts'
 import { renderReport } from './html.ts'
-import { colormap, overlay, pngDataUri, rangeOf, sideBySide } from './images.ts'
+import { colormap, pngDataUri, rangeOf } from './images.ts'
+import { strip } from './strip.ts'
 import { REHEARSAL } from './training.ts'
-import type { Block, FrameStrip, MatrixFigure, Section, Tone, Verdict, VideoResult } from './types.ts'
+import type { Block, MatrixFigure, Section, Tone, Verdict, VideoResult } from './types.ts'
 
 const TONES: Record<Verdict, Tone> = {
   'likely fake': 'fake',
@@ -98,21 +99,6 @@ function faces({ tracks = [] }: VideoResult): Block[] {
     },
   ]
 }
-
-export function strip({ title, frames, heat }: FrameStrip): Block {
-  if (heat && heat.length !== frames.length)
-    throw new RangeError(`videoReport: strip "${title}" has ${frames.length} frames and ${heat.length} heat fields`)
-  // One range for the strip, so that its frames can be compared.
-  const range = heat && joinRanges(heat.map((field) => rangeOf(field.values)))
-  const shown = heat ? frames.map((frame, i) => overlay(frame, heat[i], range)) : frames
-  const { width, height, rgb } = sideBySide(shown)
-  return { kind: 'images', images: [{ uri: pngDataUri(width, height, rgb), caption: title, width, height }] }
-}
-
-const joinRanges = (ranges: [number, number][]): [number, number] => [
-  Math.min(...ranges.map(([low]) => low)),
-  Math.max(...ranges.map(([, high]) => high)),
-]
 
 const MATRIX_PIXELS = 168
 

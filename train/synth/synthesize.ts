@@ -56,13 +56,14 @@ export const REHEARSAL = 'A procedurally rendered rehearsal: no number on it is 
 /** 000, 001, … with at least three digits. */
 const idOf = (index: number) => String(index).padStart(3, '0')
 
-/** Pairs (0,1), (2,3), …: a fifth of them each (one at least) for validation and test, the rest for training. */
+/** Pairs (0,1), (2,3), …: a tenth of them for validation, a fifth for test (one at least each), the rest for training. */
 export function splitPairs(identities: number): Splits {
   const pairs: [string, string][] = []
   for (let i = 0; i < identities; i += 2) pairs.push([idOf(i), idOf(i + 1)])
-  const held = Math.max(1, Math.round(pairs.length / 5))
-  const train = pairs.length - 2 * held
-  return { train: pairs.slice(0, train), val: pairs.slice(train, train + held), test: pairs.slice(train + held) }
+  const val = Math.max(1, Math.round(pairs.length / 10))
+  const test = Math.max(1, Math.round(pairs.length / 5))
+  const train = pairs.length - val - test
+  return { train: pairs.slice(0, train), val: pairs.slice(train, train + val), test: pairs.slice(train + val) }
 }
 
 /** The clean clip of an identity: its frames from LEAD before the first, without noise. */

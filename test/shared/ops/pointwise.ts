@@ -22,6 +22,7 @@ const words = { ...integer, dtypes: ['u32', 'u32'], dtype: 'u32', range: [1, 20]
 const test = { ...integer, dtype: 'bool', spaced: true } as const
 const bits = { ...integer, dtypes: ['bool', 'bool'], dtype: 'bool' } as const
 
+// biome-ignore format: one line a case
 export const unaryCases: OpCase[] = [
   { op: 'neg', shapes, f: (x) => x.neg(), reference: (x) => map(x, (v) => -v) },
   { op: 'abs', shapes, spaced: true, f: (x) => x.abs(), reference: (x) => map(x, Math.abs) },
@@ -57,6 +58,7 @@ export const unaryCases: OpCase[] = [
   { op: 'sign of u32', shapes, ...words, range: [0, 3], f: (x) => x.sign(), reference: (x) => map(x, Math.sign) },
 ]
 
+// biome-ignore format: one line a case
 export const binaryCases: OpCase[] = [
   { op: 'add', shapes: pair, f: (x, y) => x.add(y), reference: (x, y) => zip((v, w) => v + w, x, y) },
   { op: 'add a row', shapes: [[3, 5], [5]], f: (x, y) => x.add(y), reference: (x, y) => zip((v, w) => v + w, x, y) },
@@ -100,6 +102,7 @@ export const binaryCases: OpCase[] = [
     f: (x) => x.mul(1e20).mul(3e-21).add(x.mul(1.5e9)).add(x.mul(1e-40)), reference: (x) => map(x, (v) => v * 0.3 + v * 1.5e9) },
 ]
 
+// biome-ignore format: one line a case
 export const castCases: OpCase[] = [
   { op: 'cast f32 to i32', shapes, ...integer, range: [-9, 9], dtype: 'i32', f: (x) => x.cast('i32'), reference: (x) => map(x, Math.trunc) },
   { op: 'cast f32 to u32', shapes, ...integer, range: [0, 9], dtype: 'u32', f: (x) => x.cast('u32'), reference: (x) => map(x, Math.trunc) },

@@ -11,6 +11,7 @@ const logsumexp = (line: Float64Array) => {
 }
 const softmax = (line: Float64Array) => line.map((v) => Math.exp(v - logsumexp(line)))
 
+// biome-ignore format: one line a case
 export const reductionCases: OpCase[] = [
   { op: 'sum', shapes: box, tolerance: 5e-6, f: (x) => x.sum(), reference: (x) => sumOver(x, 0, 1, 2) },
   { op: 'sum of the last axis', shapes: box, f: (x) => x.square().sum(-1), reference: (x) => sumOver(map(x, (v) => v * v), 2) },

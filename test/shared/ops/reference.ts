@@ -76,24 +76,26 @@ export function alongLast(x: Nd, f: (line: Float64Array) => ArrayLike<number>): 
   const lines = Array.from({ length: x.data.length / n }, (_, i) => f(x.data.slice(i * n, (i + 1) * n)))
   const width = lines[0]!.length
   const data = new Float64Array(lines.length * width)
-  lines.forEach((line, i) => data.set(line, i * width))
+  lines.forEach((line, i) => {
+    data.set(line, i * width)
+  })
   return { shape: [...x.shape.slice(0, -1), width], data }
 }
 
 export const transposed = (x: Nd, axes: readonly number[]): Nd =>
   build(
     axes.map((a) => x.shape[a]!),
-    (at) =>
-      get(
-        x,
-        ...axes.map((_, i) => at[axes.indexOf(i)]!),
-      ),
+    (at) => get(x, ...axes.map((_, i) => at[axes.indexOf(i)]!)),
   )
 
 /** Batched, broadcasting matrix product. */
 export function product(a: Nd, b: Nd): Nd {
   const [m, k, n] = [a.shape.at(-2)!, a.shape.at(-1)!, b.shape.at(-1)!]
-  const lead = zip(() => 0, { shape: a.shape.slice(0, -2), data: a.data }, { shape: b.shape.slice(0, -2), data: b.data })
+  const lead = zip(
+    () => 0,
+    { shape: a.shape.slice(0, -2), data: a.data },
+    { shape: b.shape.slice(0, -2), data: b.data },
+  )
   return build([...lead.shape, m, n], (at) => {
     const [row, column] = [at[at.length - 2]!, at[at.length - 1]!]
     const batch = at.slice(0, -2)

@@ -11,6 +11,7 @@ const twenty = Array.from({ length: 20 }, (_, i) => [1 + (i % 3), 2])
 /** Rows of a by rows of b along axis 0. */
 const stretch = <T>(n: number, f: (i: number) => T): T[] => Array.from({ length: n }, (_, i) => f(i))
 
+// biome-ignore format: one line a case
 export const viewCases: OpCase[] = [
   { op: 'reshape', shapes: box, f: (x) => x.reshape([5, -1]).exp().reshape([3, 10]), reference: (x) => reshaped(map(x, Math.exp), 3, 10) },
   { op: 'flatten', shapes: box, f: (x) => x.flatten(1), reference: (x) => reshaped(x, 2, 15) },
@@ -41,6 +42,7 @@ export const viewCases: OpCase[] = [
   { op: 'constants', shapes: [[3, 3]], f: (x) => x.mul(eye(3)).add(arange(3)).add(ones([3])).add(full([3, 1], 2)).add(arange(2, 8, 2)), reference: (x) => build([3, 3], ([i, j]) => (i === j ? get(x, i!, j!) : 0) + j! + 3 + 2 + 2 * j!) },
 ]
 
+// biome-ignore format: one line a case
 export const indexCases: OpCase[] = [
   { op: 'gather', shapes: [[3, 5], [3, 4]], ...index, range: [0, 4], f: (x, i) => x.gather(i, 1), reference: (x, i) => build([3, 4], ([r, c]) => get(x, r!, get(i, r!, c!))) },
   { op: 'gather, one index for all', shapes: [[5, 2, 3], [7, 1, 1]], ...index, range: [0, 4], f: (x, i) => x.square().gather(i, 0), reference: (x, i) => build([7, 2, 3], ([r, c, d]) => get(x, get(i, r!, 0, 0), c!, d!) ** 2) },

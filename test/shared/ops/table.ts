@@ -64,7 +64,8 @@ function makeInput(c: OpCase, i: number): Nd {
   let data: number[]
   if (given) data = Array.from({ length: n }, (_, k) => given[k % given.length]!)
   else if (c.spaced && dtype === 'f32') data = shuffled(n).map((v) => Math.fround((v - n / 2 + 0.3) * 0.17))
-  else if (dtype === 'f32' || dtype === 'f16') data = Array.from({ length: n }, () => Math.fround(low + (high - low) * uniform()))
+  else if (dtype === 'f32' || dtype === 'f16')
+    data = Array.from({ length: n }, () => Math.fround(low + (high - low) * uniform()))
   else if (dtype === 'bool') data = Array.from({ length: n }, () => (uniform() < 0.5 ? 1 : 0))
   else data = Array.from({ length: n }, () => Math.floor(low + (high - low + 1) * uniform()))
   return { shape, data: Float64Array.from(data, (v) => (dtype === 'f32' ? Math.fround(v) : v)) }
@@ -127,7 +128,15 @@ export const views: Record<string, (x: Nd) => View> = {
       x,
       (at) => at.map((c) => 2 * c + 1),
     ),
-    view: (t) => new Tensor(b.slice(t.node, x.shape.map(() => 1), x.shape, x.shape.map(() => 2))),
+    view: (t) =>
+      new Tensor(
+        b.slice(
+          t.node,
+          x.shape.map(() => 1),
+          x.shape,
+          x.shape.map(() => 2),
+        ),
+      ),
   }),
 }
 
@@ -151,7 +160,8 @@ async function run(c: OpCase, index: number): Promise<void> {
   const bases = () => made.map((m, i) => asTensor(m.base, dtype(i)))
   if (c.views !== false) await expectValues(through(...bases()), expected, tolerance, `value of ${name} inputs`)
 
-  const differentiable = c.gradient !== false && (c.dtype ?? 'f32') === 'f32' && inputs.some((_, i) => dtype(i) === 'f32')
+  const differentiable =
+    c.gradient !== false && (c.dtype ?? 'f32') === 'f32' && inputs.some((_, i) => dtype(i) === 'f32')
   if (!differentiable) return
   const gradientTolerance = typeof c.gradient === 'number' ? c.gradient : 2e-3
   const floats = tensors.filter((t) => t.dtype === 'f32')
