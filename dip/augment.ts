@@ -42,7 +42,12 @@ function drawFrames(random: HostRandom, count: number, settings: AugmentSettings
   return order
 }
 
-export function drawAugmentation(random: HostRandom, clips: number, frames: number, settings: AugmentSettings): Augmentation {
+export function drawAugmentation(
+  random: HostRandom,
+  clips: number,
+  frames: number,
+  settings: AugmentSettings,
+): Augmentation {
   const range = (low: number, high: number) => low + (high - low) * random.uniform()
   const draw = (otherwise: number, f: () => number): number[] =>
     Array.from({ length: clips }, () => (random.uniform() < settings.p ? f() : otherwise))

@@ -1,5 +1,5 @@
 /** The DIP detector: configuration, model, losses. */
-export * from './saliency.ts'
+
 export * from './augment.ts'
 export * from './classifier.ts'
 export * from './config.ts'
@@ -10,3 +10,4 @@ export * from './idm.ts'
 export * from './losses.ts'
 export * from './model.ts'
 export * from './pooling.ts'
+export * from './saliency.ts'

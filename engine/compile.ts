@@ -40,7 +40,7 @@ export function compile<A extends Tensor[], R extends Result>(
       traced = { replay, rebuild, outputs }
       traces.set(key, traced)
       await replay.run(undefined)
-      return rebuild(outputs.map((n) => valueOf(n))) as R
+      return rebuild(outputs.map((n) => leafOf(n))) as R
     }
     const results = await traced.replay.run(data)
     let next = 0
@@ -49,12 +49,12 @@ export function compile<A extends Tensor[], R extends Result>(
       const known = [...fresh].find(([n]) => n.outputs[0] === root.outputs[0])
       fresh.set(root, known ? known[1] : holding(root, results[next++]!))
     }
-    return traced.rebuild(traced.outputs.map((n) => fresh.get(n) ?? valueOf(n))) as R
+    return traced.rebuild(traced.outputs.map((n) => fresh.get(n) ?? leafOf(n))) as R
   }
 }
 
 /** A leaf of a computed node's value: the trace keeps its own nodes. */
-function valueOf(node: Node): Node {
+function leafOf(node: Node): Node {
   const leaf = createNode('leaf', [], {}, node.outputs.slice(0, 1))
   leaf.storage = node.storage
   leaf.version = node.version

@@ -1,7 +1,9 @@
 /** Functions of several tensors that are compositions of the ops: einsum, distances, resizing, directional pooling. */
+
+import { tensor } from './create.ts'
 import * as b from './ops/build.ts'
 import { formatShape, numel, ShapeError } from './shape.ts'
-import { Tensor, tensor } from './tensor.ts'
+import { Tensor } from './tensor.ts'
 
 /** Labels of one operand; a label named twice in it would ask for a diagonal. */
 function labelsOf(text: string, equation: string): string[] {

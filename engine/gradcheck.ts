@@ -7,10 +7,11 @@
  * whose error is O(h⁴), so that h can be large enough for float32. The differences are summed in float64.
  */
 import { gradNodes } from './autograd.ts'
+import { concat, tensor } from './create.ts'
 import { isFloat } from './dtype.ts'
 import { HostRandom } from './random.ts'
 import { numel, ShapeError } from './shape.ts'
-import { concat, Tensor, tensor } from './tensor.ts'
+import { Tensor } from './tensor.ts'
 
 export interface GradcheckOptions {
   /** Largest error, relative to max(1, the root of Σ (∂L/∂x · v)² over elements). Default 2e-3. */

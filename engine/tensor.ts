@@ -3,7 +3,7 @@
  * `realize()` run whatever is needed, in one submit.
  */
 import { gradNodes } from './autograd.ts'
-import { type DType, isFloat, toHostArray } from './dtype.ts'
+import { type DType, isFloat } from './dtype.ts'
 import type { Node } from './graph.ts'
 import * as b from './ops/build.ts'
 import type { BinaryOp, Conv2dAttrs, UnaryOp } from './ops/names.ts'
@@ -120,8 +120,14 @@ export class Tensor {
   /** Adds d(this)/d(t) to `t.grad` for every parameter and `requireGrad()` tensor that this depends on. Records only. */
   backward(): void {
     const reached = reachableTargets(this.node)
-    if (!reached.length) throw new Error('backward: nothing that requires a gradient was used; call .requireGrad() on a tensor or use nn parameters')
-    const grads = gradNodes(this.node, reached.map((t) => t.node))
+    if (!reached.length)
+      throw new Error(
+        'backward: nothing that requires a gradient was used; call .requireGrad() on a tensor or use nn parameters',
+      )
+    const grads = gradNodes(
+      this.node,
+      reached.map((t) => t.node),
+    )
     reached.forEach((t, i) => {
       const g = new Tensor(grads[i]!)
       t.grad = t.grad ? t.grad.add(g) : g
@@ -149,49 +155,129 @@ export class Tensor {
     return new Tensor(b.unary(op, this.node))
   }
 
-  add(x: Operand): Tensor { return this.binary('add', x) }
-  sub(x: Operand): Tensor { return this.binary('sub', x) }
-  mul(x: Operand): Tensor { return this.binary('mul', x) }
-  div(x: Operand): Tensor { return this.binary('div', x) }
+  add(x: Operand): Tensor {
+    return this.binary('add', x)
+  }
+  sub(x: Operand): Tensor {
+    return this.binary('sub', x)
+  }
+  mul(x: Operand): Tensor {
+    return this.binary('mul', x)
+  }
+  div(x: Operand): Tensor {
+    return this.binary('div', x)
+  }
   /** Floored remainder: the sign of the divisor, as in Python. */
-  mod(x: Operand): Tensor { return this.binary('mod', x) }
-  maximum(x: Operand): Tensor { return this.binary('maximum', x) }
-  minimum(x: Operand): Tensor { return this.binary('minimum', x) }
-  less(x: Operand): Tensor { return this.binary('less', x) }
-  lessEqual(x: Operand): Tensor { return this.binary('lessEqual', x) }
-  greater(x: Operand): Tensor { return this.binary('greater', x) }
-  greaterEqual(x: Operand): Tensor { return this.binary('greaterEqual', x) }
-  equal(x: Operand): Tensor { return this.binary('equal', x) }
-  notEqual(x: Operand): Tensor { return this.binary('notEqual', x) }
-  and(x: Tensor): Tensor { return this.binary('logicalAnd', x) }
-  or(x: Tensor): Tensor { return this.binary('logicalOr', x) }
-  not(): Tensor { return this.unary('logicalNot') }
-  neg(): Tensor { return this.unary('neg') }
-  abs(): Tensor { return this.unary('abs') }
-  sign(): Tensor { return this.unary('sign') }
-  floor(): Tensor { return this.unary('floor') }
-  ceil(): Tensor { return this.unary('ceil') }
+  mod(x: Operand): Tensor {
+    return this.binary('mod', x)
+  }
+  maximum(x: Operand): Tensor {
+    return this.binary('maximum', x)
+  }
+  minimum(x: Operand): Tensor {
+    return this.binary('minimum', x)
+  }
+  less(x: Operand): Tensor {
+    return this.binary('less', x)
+  }
+  lessEqual(x: Operand): Tensor {
+    return this.binary('lessEqual', x)
+  }
+  greater(x: Operand): Tensor {
+    return this.binary('greater', x)
+  }
+  greaterEqual(x: Operand): Tensor {
+    return this.binary('greaterEqual', x)
+  }
+  equal(x: Operand): Tensor {
+    return this.binary('equal', x)
+  }
+  notEqual(x: Operand): Tensor {
+    return this.binary('notEqual', x)
+  }
+  and(x: Tensor): Tensor {
+    return this.binary('logicalAnd', x)
+  }
+  or(x: Tensor): Tensor {
+    return this.binary('logicalOr', x)
+  }
+  not(): Tensor {
+    return this.unary('logicalNot')
+  }
+  neg(): Tensor {
+    return this.unary('neg')
+  }
+  abs(): Tensor {
+    return this.unary('abs')
+  }
+  sign(): Tensor {
+    return this.unary('sign')
+  }
+  floor(): Tensor {
+    return this.unary('floor')
+  }
+  ceil(): Tensor {
+    return this.unary('ceil')
+  }
   /** To nearest, halves to even. */
-  round(): Tensor { return this.unary('round') }
-  exp(): Tensor { return this.unary('exp') }
-  log(): Tensor { return this.unary('log') }
-  sqrt(): Tensor { return this.unary('sqrt') }
-  rsqrt(): Tensor { return this.unary('rsqrt') }
-  reciprocal(): Tensor { return this.unary('reciprocal') }
-  sin(): Tensor { return this.unary('sin') }
-  cos(): Tensor { return this.unary('cos') }
-  tanh(): Tensor { return this.unary('tanh') }
-  erf(): Tensor { return this.unary('erf') }
-  sigmoid(): Tensor { return this.unary('sigmoid') }
-  softplus(): Tensor { return this.unary('softplus') }
-  isNan(): Tensor { return this.unary('isNan') }
-  isFinite(): Tensor { return this.unary('isFinite') }
-  square(): Tensor { return this.mul(this) }
-  relu(): Tensor { return this.maximum(0) }
-  silu(): Tensor { return this.mul(this.sigmoid()) }
+  round(): Tensor {
+    return this.unary('round')
+  }
+  exp(): Tensor {
+    return this.unary('exp')
+  }
+  log(): Tensor {
+    return this.unary('log')
+  }
+  sqrt(): Tensor {
+    return this.unary('sqrt')
+  }
+  rsqrt(): Tensor {
+    return this.unary('rsqrt')
+  }
+  reciprocal(): Tensor {
+    return this.unary('reciprocal')
+  }
+  sin(): Tensor {
+    return this.unary('sin')
+  }
+  cos(): Tensor {
+    return this.unary('cos')
+  }
+  tanh(): Tensor {
+    return this.unary('tanh')
+  }
+  erf(): Tensor {
+    return this.unary('erf')
+  }
+  sigmoid(): Tensor {
+    return this.unary('sigmoid')
+  }
+  softplus(): Tensor {
+    return this.unary('softplus')
+  }
+  isNan(): Tensor {
+    return this.unary('isNan')
+  }
+  isFinite(): Tensor {
+    return this.unary('isFinite')
+  }
+  square(): Tensor {
+    return this.mul(this)
+  }
+  relu(): Tensor {
+    return this.maximum(0)
+  }
+  silu(): Tensor {
+    return this.mul(this.sigmoid())
+  }
   /** Exact form: x·(1 + erf(x/√2))/2. */
-  gelu(): Tensor { return this.mul(this.mul(Math.SQRT1_2).erf().add(1).mul(0.5)) }
-  clamp(low: number, high: number): Tensor { return this.maximum(low).minimum(high) }
+  gelu(): Tensor {
+    return this.mul(this.mul(Math.SQRT1_2).erf().add(1).mul(0.5))
+  }
+  clamp(low: number, high: number): Tensor {
+    return this.maximum(low).minimum(high)
+  }
 
   /** this^x; small whole exponents become products, ±½ roots. */
   pow(x: Operand): Tensor {
@@ -288,7 +374,14 @@ export class Tensor {
 
   /** Counts of new elements before and after each axis. */
   pad(widths: readonly (readonly [number, number])[], value = 0): Tensor {
-    return new Tensor(b.pad(this.node, widths.map((w) => w[0]), widths.map((w) => w[1]), value))
+    return new Tensor(
+      b.pad(
+        this.node,
+        widths.map((w) => w[0]),
+        widths.map((w) => w[1]),
+        value,
+      ),
+    )
   }
 
   /** Shifts along `axis`, what leaves at one end enters at the other. */
@@ -296,7 +389,9 @@ export class Tensor {
     const at = normalizeAxis(axis, this.rank, 'roll')
     const n = this.shape[at]!
     const k = n ? ((shift % n) + n) % n : 0
-    return k === 0 ? this : new Tensor(b.concat([b.narrow(this.node, at, n - k, n), b.narrow(this.node, at, 0, n - k)], at))
+    return k === 0
+      ? this
+      : new Tensor(b.concat([b.narrow(this.node, at, n - k, n), b.narrow(this.node, at, 0, n - k)], at))
   }
 
   /** Same value in a buffer of its own: ends fusion here. */
@@ -319,7 +414,9 @@ export class Tensor {
 
   /** Inverse of gather: zeros of `size` along `axis`, to which these entries are added at `index`. */
   scatterAdd(index: Tensor, axis: number, size: number): Tensor {
-    return new Tensor(b.record('scatterAdd', [this.node, index.node], { axis: normalizeAxis(axis, this.rank, 'scatterAdd'), size }))
+    return new Tensor(
+      b.record('scatterAdd', [this.node, index.node], { axis: normalizeAxis(axis, this.rank, 'scatterAdd'), size }),
+    )
   }
 
   /** i32 or u32 → f32 [..., classes] of 0 and 1. */
@@ -330,11 +427,21 @@ export class Tensor {
 
   // ── reductions ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  sum(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.reduce('sum', this.node, axes, keepDims)) }
-  prod(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.reduce('prod', this.node, axes, keepDims)) }
-  max(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.reduce('max', this.node, axes, keepDims)) }
-  min(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.reduce('min', this.node, axes, keepDims)) }
-  mean(axes?: Axes, keepDims = false): Tensor { return new Tensor(b.mean(this.node, axes, keepDims)) }
+  sum(axes?: Axes, keepDims = false): Tensor {
+    return new Tensor(b.reduce('sum', this.node, axes, keepDims))
+  }
+  prod(axes?: Axes, keepDims = false): Tensor {
+    return new Tensor(b.reduce('prod', this.node, axes, keepDims))
+  }
+  max(axes?: Axes, keepDims = false): Tensor {
+    return new Tensor(b.reduce('max', this.node, axes, keepDims))
+  }
+  min(axes?: Axes, keepDims = false): Tensor {
+    return new Tensor(b.reduce('min', this.node, axes, keepDims))
+  }
+  mean(axes?: Axes, keepDims = false): Tensor {
+    return new Tensor(b.mean(this.node, axes, keepDims))
+  }
 
   /** Biased (divided by n) unless `correction` is 1. */
   variance(axes?: Axes, keepDims = false, correction = 0): Tensor {
@@ -388,8 +495,12 @@ export class Tensor {
     return new Tensor(b.matmul(this.node, x.node))
   }
 
-  softmax(axis = -1): Tensor { return this.alongLast(axis, (x) => b.softmax(x)) }
-  logSoftmax(axis = -1): Tensor { return this.alongLast(axis, (x) => b.softmax(x, true)) }
+  softmax(axis = -1): Tensor {
+    return this.alongLast(axis, (x) => b.softmax(x))
+  }
+  logSoftmax(axis = -1): Tensor {
+    return this.alongLast(axis, (x) => b.softmax(x, true))
+  }
 
   private alongLast(axis: number, f: (x: Node) => Node): Tensor {
     const at = normalizeAxis(axis, this.rank, 'softmax')
@@ -422,7 +533,11 @@ export class Tensor {
 
   /** Mean over the batch of −log softmax(this)[label]; this [B, classes], labels i32 or u32 [B]. */
   crossEntropy(labels: Tensor): Tensor {
-    return this.logSoftmax().mul(labels.oneHot(this.shape.at(-1)!)).sum(-1).mean().neg()
+    return this.logSoftmax()
+      .mul(labels.oneHot(this.shape.at(-1)!))
+      .sum(-1)
+      .mean()
+      .neg()
   }
 
   /** x [N, C, H, W] with weight [O, C/groups, KH, KW]. */
@@ -445,7 +560,9 @@ export class Tensor {
 
   /** u·v / max(‖u‖‖v‖, ε) along `axis`. */
   cosineSimilarity(x: Tensor, axis = -1, epsilon = 1e-8): Tensor {
-    return this.mul(x).sum(axis).div(this.norm(axis).mul(x.norm(axis)).maximum(epsilon))
+    return this.mul(x)
+      .sum(axis)
+      .div(this.norm(axis).mul(x.norm(axis)).maximum(epsilon))
   }
 }
 
@@ -476,56 +593,3 @@ function reachableTargets(root: Node): Tensor[] {
   }
   return out
 }
-
-// ── making tensors ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-function flattenNested(value: Nested, out: number[], shape: number[], depth: number): void {
-  if (typeof value === 'number' || typeof value === 'boolean') {
-    if (depth !== shape.length) throw new ShapeError('tensor: the nested arrays are ragged')
-    out.push(Number(value))
-    return
-  }
-  if (shape.length === depth) {
-    if (out.length) throw new ShapeError('tensor: the nested arrays are ragged')
-    shape.push(value.length)
-  } else if (shape[depth] !== value.length) throw new ShapeError('tensor: the nested arrays are ragged')
-  for (const v of value) flattenNested(v, out, shape, depth + 1)
-}
-
-const isTyped = (x: unknown): x is HostData => ArrayBuffer.isView(x)
-
-/** A tensor of numbers: nested arrays, or a typed array with its shape. The data are copied. */
-export function tensor(values: Nested | HostData | Float64Array, shape?: Shape, dtype?: DType): Tensor {
-  if (isTyped(values)) {
-    const kind = dtype ?? (values instanceof Int32Array ? 'i32' : values instanceof Uint32Array ? 'u32' : 'f32')
-    const dims = shape ?? [values.length]
-    if (numel(dims) !== values.length) throw new ShapeError(`tensor: ${values.length} values do not fit ${formatShape(dims)}`)
-    const host = toHostArray(values, kind)
-    return new Tensor(b.hostLeaf(host === (values as unknown) ? host.slice() : host, dims, kind))
-  }
-  const flat: number[] = []
-  const found: number[] = []
-  flattenNested(values as Nested, flat, found, 0)
-  const dims = shape ?? found
-  if (numel(dims) !== flat.length) throw new ShapeError(`tensor: ${flat.length} values do not fit ${formatShape(dims)}`)
-  return new Tensor(b.hostLeaf(toHostArray(flat, dtype ?? 'f32'), dims, dtype ?? 'f32'))
-}
-
-export const scalar = (value: number, dtype: DType = 'f32'): Tensor => tensor(value, [], dtype)
-export const full = (shape: Shape, value: number, dtype: DType = 'f32'): Tensor => new Tensor(b.full(shape, value, dtype))
-export const zeros = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 0, dtype)
-export const ones = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 1, dtype)
-
-/** start, start + step, … below end. */
-export function arange(start: number, end?: number, step = 1, dtype: DType = 'f32'): Tensor {
-  const [from, to] = end === undefined ? [0, start] : [start, end]
-  const count = Math.max(0, Math.ceil((to - from) / step))
-  const index = new Tensor(b.iota(count, dtype))
-  return from === 0 && step === 1 ? index : index.mul(step).add(from)
-}
-
-export const eye = (n: number, dtype: DType = 'f32'): Tensor =>
-  arange(n, undefined, 1, 'i32').unsqueeze(1).equal(arange(n, undefined, 1, 'i32')).cast(dtype)
-
-export const concat = (parts: readonly Tensor[], axis = 0): Tensor => new Tensor(b.concat(parts.map((p) => p.node), axis))
-export const stack = (parts: readonly Tensor[], axis = 0): Tensor => new Tensor(b.stack(parts.map((p) => p.node), axis))

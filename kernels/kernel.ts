@@ -103,7 +103,10 @@ export function declareUniforms(members: Record<string, 'u32' | 'i32' | 'f32'>, 
 }
 
 /** Uniform words for `declareUniforms`, in the same order; f32 members are given as numbers and bit-cast here. */
-export function packUniforms(members: Record<string, 'u32' | 'i32' | 'f32'>, values: Record<string, number>): Uint32Array {
+export function packUniforms(
+  members: Record<string, 'u32' | 'i32' | 'f32'>,
+  values: Record<string, number>,
+): Uint32Array {
   const words = new Uint32Array(Object.keys(members).length)
   const view = new DataView(words.buffer)
   Object.entries(members).forEach(([key, type], i) => {

@@ -22,7 +22,9 @@ export async function openDetector(path: string): Promise<Detector> {
   const { T, M, P } = file.config
   return {
     config: { T, M },
-    sha256: createHash('sha256').update(await readFile(path)).digest('hex'),
+    sha256: createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex'),
     rehearsal: file.rehearsal,
     ...(file.temperature === undefined ? {} : { temperature: file.temperature }),
     ...(file.threshold === undefined ? {} : { threshold: file.threshold }),
@@ -34,11 +36,18 @@ export async function openDetector(path: string): Promise<Detector> {
       const found = saliency(model, clipTensor([clip], { frames: T, side: M }))
       const [map, dist] = await Promise.all([found.map.data(), found.dist.data()])
       const L = M / P
-      const heat = Array.from({ length: T }, (_, t) => ({ width: L, height: L, values: map.slice(t * L * L, (t + 1) * L * L) }))
+      const heat = Array.from({ length: T }, (_, t) => ({
+        width: L,
+        height: L,
+        values: map.slice(t * L * L, (t + 1) * L * L),
+      }))
       const block = (row: number, column: number) => ({
         width: L,
         height: L,
-        values: Float32Array.from({ length: L * L }, (_, i) => dist[(row * L + Math.floor(i / L)) * 2 * L + column * L + (i % L)]!),
+        values: Float32Array.from(
+          { length: L * L },
+          (_, i) => dist[(row * L + Math.floor(i / L)) * 2 * L + column * L + (i % L)]!,
+        ),
       })
       return {
         strips: [{ title: 'rows × columns that speak for a forgery', heat }],

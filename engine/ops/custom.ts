@@ -8,6 +8,5 @@ export interface CustomOp {
   /** Gradients for every input (undefined: none), from those of the outputs. */
   vjp?(node: Node, outputGrads: readonly (Node | undefined)[]): (Node | undefined)[]
   /** Launches from operands in memory; the types are those of engine/plan/kernels.ts. */
-  // biome-ignore lint/suspicious/noExplicitAny: the planner's types stand above this file
   lower(node: Node<'custom'>, operands: readonly any[], context: any): any[]
 }

@@ -3,8 +3,8 @@
  * gradient (`vjps.ts`) and its lowering (`lowerings.ts`): none of the three tables may miss one.
  */
 import type { DType } from '../dtype.ts'
-import type { Shape } from '../shape.ts'
 import type { Node } from '../graph.ts'
+import type { Shape } from '../shape.ts'
 import type { CustomOp } from './custom.ts'
 
 type None = Record<string, never>

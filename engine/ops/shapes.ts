@@ -122,7 +122,8 @@ const shared: { [K in UnaryOp | BinaryOp | ReduceOp]: Rule<K> } = {
   erf: float,
   sigmoid: float,
   softplus: float,
-  logicalNot: ([x]) => (x!.dtype === 'bool' ? out(x!.shape, 'bool') : fail(`logicalNot: needs a bool tensor, got ${show(x!)}`)),
+  logicalNot: ([x]) =>
+    x!.dtype === 'bool' ? out(x!.shape, 'bool') : fail(`logicalNot: needs a bool tensor, got ${show(x!)}`),
   isNan: test,
   isFinite: test,
   add: arithmetic,

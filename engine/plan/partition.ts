@@ -129,6 +129,23 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
 
   const epilogue = new Map<Node, Node>()
   const reducedInto = new Set<Node>()
+  const position = new Map(order.map((n, i) => [n, i]))
+  /** The node where all that is computed from `start`, element by element and in its order, comes together again: GELU's product. */
+  const meetingPoint = (start: Node): Node | undefined => {
+    const frontier = new Set(consumers.get(start))
+    for (let steps = 0; steps < 32; steps++) {
+      let next: Node | undefined
+      for (const node of frontier) if (!next || position.get(node)! < position.get(next)!) next = node
+      if (!next || numel(next.shape) !== numel(start.shape) || !(isPointwise(next) || sameOrder.has(next.op)))
+        return undefined
+      if (frontier.size === 1) return next
+      const users = consumers.get(next)
+      if (stored.has(next) || !users) return undefined
+      frontier.delete(next)
+      for (const user of users) frontier.add(user)
+    }
+    return undefined
+  }
   const absorb = (start: Node): Node | undefined => {
     let current = start
     let sink: Node | undefined
@@ -136,11 +153,8 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
     if (isRoot || options.forced.has(start)) return undefined
     for (;;) {
       if (current !== start && stored.has(current)) break
-      const users = consumers.get(current) ?? []
-      const user = users[0]
-      if (users.length !== 1 || !user || user.op === 'pick' || numel(user.shape) !== numel(start.shape)) break
-      if (!isPointwise(user) && !sameOrder.has(user.op)) break
-      if (user.dtype !== 'f32') break
+      const user = meetingPoint(current)
+      if (user?.dtype !== 'f32') break
       current = user
       if (isPointwise(user) || stored.has(user)) sink = user
     }

@@ -39,7 +39,7 @@ export function passVariants(p: AttentionProblem, pass: Pass, caps: Capabilities
   const work = rowChunks(p) * (pass === 'forward' ? 1 : 2)
   if (caps.software) {
     if (oneSize) {
-      const most = work <= 16 ? 8 : work <= 32 ? 4 : 2
+      const most = work <= 32 ? 8 : 4
       subgroup(most)
       if (most > 2) subgroup(most / 2)
     }

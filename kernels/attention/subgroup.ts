@@ -31,7 +31,10 @@ export function subgroupProgram(
   const type = ['', 'f32', 'vec2f', '', 'vec4f'][width]!
   const ownRows = pass === 'keys' ? 'u.lk' : 'u.lq'
   const otherRows = pass === 'keys' ? 'u.lq' : 'u.lk'
+  // An owned row is held in `held` blocks of as many vec4s, at most one a lane. Their ends are written with a uniform.
   const held = ceilDiv(chunks, lanes)
+  const blockStart = (b: number): number => Math.floor((chunks * b) / held)
+  const blockEnd = (b: number): string => (held === 1 ? 'u.chunks' : `u.chunks * ${b + 1}u / ${held}u`)
 
   const components = ['0.0', '0.0', '0.0', '0.0']
   /** Loads and stores of the components that a lane owns, guarded where d leaves lanes idle. */
@@ -76,7 +79,7 @@ ${pass === 'keys' ? '    attendedOwn[r] = keyAttended(maskAt, firstRow + r);' : 
 ${own
   .map(
     (name) => `    for (var b = 0u; b * ${lanes}u < u.chunks; b++) {
-      ${name}Own[r * ${held}u + b] = ${name}At(${name}First + (firstRow + r) * u.${name}_row, min(lane + b * ${lanes}u, ${chunks - 1}u));
+      ${name}Own[r * ${held}u + b] = ${name}At(${name}First + (firstRow + r) * u.${name}_row, min(lane + u.chunks * b / ${held}u, ${chunks - 1}u));
     }`,
   )
   .join('\n')}
@@ -89,8 +92,8 @@ ${own.map((name) => times(rows, (r) => times(held, (b) => `  let ${name}${r}_${b
   ): string => `${times(rows, (r) => `    var ${result}${r} = 0.0;`)}
 ${times(
   held,
-  (b) => `    for (var c = 0u; c < min(${lanes}u, u.chunks - ${b * lanes}u); c++) {
-      let e = ${theirs}At(${theirs}Row, c + ${b * lanes}u);
+  (b) => `    for (var c = 0u; c < ${blockEnd(b)} - ${blockStart(b)}u; c++) {
+      let e = ${theirs}At(${theirs}Row, c + ${blockStart(b)}u);
 ${times(rows, (r) => `      ${result}${r} += dot(subgroupShuffle(${mine}${r}_${b}, c), e);`)}
     }`,
 )}`
@@ -109,15 +112,15 @@ ${products('g', own[1] ?? '', other[1] ?? '')}
 ${times(rows, (r) => `    let p${r} = exp(s${r} - ${lseOf(r)}); g${r} = p${r} * (g${r} - ${deltaOf(r)});`)}`
   const add = (pairs: [sum: string, weight: string, from: string][]): string => {
     const body = pairs.map(
-      ([sum, weight, from]) => `      let ${from}Each = ${from}First + (j + turn) * u.${from}_row;
+      ([sum, weight, from]) => `      let ${from}Each = ${from}First + turn * u.${from}_row;
 ${times(spans, (m) => `      let ${from}${m} = ${from}Part(${from}Each, lane, ${m}u);`)}
 ${times(rows, (r) => {
   const w = `${weight}${r}Now`
-  return `      let ${w} = subgroupShuffle(${weight}${r}, turn);
+  return `      let ${w} = subgroupShuffle(${weight}${r}, turn - j);
 ${times(spans, (m) => `      ${sum}${r}_${m} += ${w} * ${from}${m};`)}`
 })}`,
     )
-    return `    for (var turn = 0u; turn < min(${lanes}u, ${otherRows} - j); turn++) {\n${body.join('\n')}\n    }`
+    return `    let stop = min(j + ${lanes}u, ${otherRows});\n    for (var turn = j; turn < stop; turn++) {\n${body.join('\n')}\n    }`
   }
   const inner = {
     forward: `${scores}

@@ -104,7 +104,7 @@ symbolic('sums, products, quotients, remainders and reversals are those of integ
 const shapes = fc
   .tuple(fc.array(fc.constantFrom(1, 2, 3, 4, 5), { minLength: 1, maxLength: 5 }), fc.infiniteStream(fc.nat()))
   .map(([to, choices]) => {
-    const from = [...to].sort(() => (choices.next().value! % 3) - 1)
+    const from: number[] = [...to].sort(() => (choices.next().value! % 3) - 1)
     for (let i = 0; i + 1 < from.length; ) {
       if (choices.next().value! % 2) from.splice(i, 2, from[i]! * from[i + 1]!)
       else i++

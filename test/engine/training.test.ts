@@ -34,11 +34,26 @@ test('AdamW does what plain loops do, decay on matrices only', async () => {
   const norm = Math.sqrt([...values.values()].reduce((s, g) => s + g.reduce((a, v) => a + v * v, 0), 0))
   adam.step(grad(net.call(x).crossEntropy(y), net))
   const after = await adam.flat.read()
-  const hyper = { lr: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.1, step: 1, clip: Math.min(1, 0.01 / norm) }
+  const hyper = {
+    lr: 0.01,
+    beta1: 0.9,
+    beta2: 0.999,
+    epsilon: 1e-8,
+    weightDecay: 0.1,
+    step: 1,
+    clip: Math.min(1, 0.01 / norm),
+  }
   assert.ok(norm > 0.01, 'the clip must take part')
   for (const [name, { data: p, shape }] of before) {
     const zeros = new Float32Array(p.length)
-    const want = adamwReference(p, zeros, zeros, values.get(name)!, zeros.map(() => (shape.length >= 2 ? 1 : 0)), hyper)
+    const want = adamwReference(
+      p,
+      zeros,
+      zeros,
+      values.get(name)!,
+      zeros.map(() => (shape.length >= 2 ? 1 : 0)),
+      hyper,
+    )
     assert.ok(relativeError(after.get(name)!.data, want.p) < 1e-5, name)
   }
 })
@@ -70,7 +85,11 @@ test('a compiled step is the recorded step, bit for bit, with the teacher behind
     const go = compiled ? compile(step) : async (x: Tensor, y: Tensor) => step(x, y)
     const losses: number[] = []
     for (let i = 0; i < 6; i++) losses.push(await (await go(...data())).item())
-    return { losses, student: (await adam.flat.read()).get('first.weight')!.data, teacher: (await flat.read()).get('first.weight')!.data }
+    return {
+      losses,
+      student: (await adam.flat.read()).get('first.weight')!.data,
+      teacher: (await flat.read()).get('first.weight')!.data,
+    }
   }
   const [a, b] = [await run(false), await run(true)]
   assert.equal(a.losses, b.losses)
@@ -111,11 +130,16 @@ test('a value overwritten by an assignment is refused, not misread', async () =>
 
 test('a checkpoint of another shape names every mismatch, both ways', () => {
   const net = fresh()
-  const state = new Map([...nn.namedParameters(net)].map(([name, p]) => [name, { shape: p.shape, data: new Float32Array(p.size) }]))
+  const state = new Map(
+    [...nn.namedParameters(net)].map(([name, p]) => [name, { shape: p.shape, data: new Float32Array(p.size) }]),
+  )
   state.delete('second.bias')
   state.set('third.bias', { shape: [2], data: new Float32Array(2) })
   state.set('first.weight', { shape: [6, 9], data: new Float32Array(54) })
-  assert.throws(() => nn.loadState(net, state), (e: Error) => ['second.bias', 'third.bias', 'first.weight: [6, 9]'].every((s) => e.message.includes(s)))
+  assert.throws(
+    () => nn.loadState(net, state),
+    (e: Error) => ['second.bias', 'third.bias', 'first.weight: [6, 9]'].every((s) => e.message.includes(s)),
+  )
 })
 
 test.after(() => device.destroy())

@@ -29,7 +29,9 @@ export async function prepareProgram(device: GPUDevice, program: Program, data: 
   if (errors.length) {
     const lines = program.wgsl.split('\n')
     await device.popErrorScope()
-    throw new Error(errors.map((m) => `${program.label}:${m.lineNum}: ${m.message}\n  ${lines[m.lineNum - 1]}`).join('\n'))
+    throw new Error(
+      errors.map((m) => `${program.label}:${m.lineNum}: ${m.message}\n  ${lines[m.lineNum - 1]}`).join('\n'),
+    )
   }
   const entries: GPUBindGroupLayoutEntry[] = program.bindings.map((b, binding) => ({
     binding,
@@ -51,7 +53,10 @@ export async function prepareProgram(device: GPUDevice, program: Program, data: 
     device.queue.writeBuffer(uniform, 0, program.uniforms as Uint32Array<ArrayBuffer>)
     all.push(uniform)
   }
-  const bind = device.createBindGroup({ layout, entries: all.map((buffer, binding) => ({ binding, resource: { buffer } })) })
+  const bind = device.createBindGroup({
+    layout,
+    entries: all.map((buffer, binding) => ({ binding, resource: { buffer } })),
+  })
   const error = await device.popErrorScope()
   if (error) throw new Error(`${program.label}: ${error.message}`)
   return {

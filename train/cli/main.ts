@@ -51,7 +51,14 @@ export async function main(args: string[]): Promise<void> {
 }
 
 /** Errors whose messages say what is wrong with the input or the machine and what to do about it. */
-const USER_FAULTS = new Set(['VideoError', 'DeviceError', 'SafetensorsError', 'CheckpointError', 'LimitError', 'OutOfMemoryError'])
+const USER_FAULTS = new Set([
+  'VideoError',
+  'DeviceError',
+  'SafetensorsError',
+  'CheckpointError',
+  'LimitError',
+  'OutOfMemoryError',
+])
 
 /** An error that the user can mend becomes a UserError; any other stays what it is. */
 export function forUser(error: unknown): unknown {

@@ -74,7 +74,7 @@ const swap: Make = (target, source, settings, strength) => {
     blur(patch, size, region, Math.max(1, Math.round(size / 160)), 1)
     const have = meanColor(patch, size, mask)
     const want = meanColor(out, size, mask)
-    const flicker = 6 * strength * r.normal()
+    const flicker = 9 * strength * r.normal()
     const gain = have.map((h, c) => clamp(want[c] / Math.max(1, h), 0.3, 3) ** match)
     blendIn(
       out,
@@ -127,7 +127,7 @@ const reenact: Make = (target, source, settings, strength) => {
     const patch = out.slice()
     drawHead(target.look, target.scene, driven, patch, region)
     pixelate(patch, size, region, coarse)
-    const flicker = 7 * strength * r.normal()
+    const flicker = 10 * strength * r.normal()
     blendIn(
       out,
       patch,
@@ -184,7 +184,7 @@ const selfBlend: Make = (target, _source, settings, strength) => {
       dx: dx + 0.7 * pixel * r.normal(),
       dy: dy + 0.7 * pixel * r.normal(),
     })
-    const flicker = 7 * strength * r.normal()
+    const flicker = 10 * strength * r.normal()
     blendIn(
       out,
       patch,
@@ -222,7 +222,7 @@ const texture: Make = (target, _source, settings, strength) => {
         for (let c = 0; c < 3; c++) patch[(y * size + x) * 3 + c] += value
       }
     }
-    const flicker = 9 * strength * r.normal()
+    const flicker = 13 * strength * r.normal()
     blendIn(
       out,
       patch,

@@ -46,7 +46,11 @@ export function makeBatch(
   step: number,
 ): Batch {
   const random = new HostRandom(seed, step + 1)
-  const load = (refs: ClipRef[]) => clipTensor(refs.map((r) => source.frames(r)), shape)
+  const load = (refs: ClipRef[]) =>
+    clipTensor(
+      refs.map((r) => source.frames(r)),
+      shape,
+    )
   const drawn = drawAugmentation(random, 2 * triplets.length, shape.frames, settings)
   return {
     anchors: load(triplets.map((t) => t.anchor)),

@@ -28,7 +28,9 @@ export interface DetectorFile extends DetectorMeta {
 type State = ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>
 
 const asTensors = (state: State, prefix = '') =>
-  [...state].map(([name, { shape, data }]) => [prefix + name, { dtype: 'F32' as const, shape: [...shape], data }] as const)
+  [...state].map(
+    ([name, { shape, data }]) => [prefix + name, { dtype: 'F32' as const, shape: [...shape], data }] as const,
+  )
 
 export async function saveDetector(path: string, state: State, meta: DetectorMeta): Promise<void> {
   const metadata: Record<string, string> = {
@@ -95,9 +97,17 @@ export async function saveState(path: string, trainer: Trainer, progress: unknow
 export async function loadState(path: string, trainer: Trainer): Promise<unknown> {
   const { metadata, tensors } = await open(path, stateFormat)
   if (metadata.config !== JSON.stringify(trainer.config) || metadata.seed !== String(trainer.seed))
-    throw new CheckpointError(`${path} belongs to a run with other settings or another seed; give another --out, or remove it to start afresh`)
+    throw new CheckpointError(
+      `${path} belongs to a run with other settings or another seed; give another --out, or remove it to start afresh`,
+    )
   const part = (prefix: string) =>
-    new Map([...tensors].flatMap(([name, t]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), { shape: t.shape, data: t.data as Float32Array }] as const] : [])))
+    new Map(
+      [...tensors].flatMap(([name, t]) =>
+        name.startsWith(prefix)
+          ? [[name.slice(prefix.length), { shape: t.shape, data: t.data as Float32Array }] as const]
+          : [],
+      ),
+    )
   nn.loadState(trainer.student, part('student.'), path)
   nn.loadState(trainer.teacher, part('teacher.'), path)
   trainer.optimizer.loadState({ steps: Number(metadata.steps), m: part('m.'), v: part('v.') })

@@ -1,6 +1,7 @@
 /** Prepared videos in memory, as the trainer and the evaluation read them: T frames of M×M of every clip. */
-import { type VideoEntry, videoKey } from '../data/types.ts'
+
 import type { ClipRef } from '../data/triplets.ts'
+import { type VideoEntry, videoKey } from '../data/types.ts'
 import type { ClipScore } from '../metrics/aggregate.ts'
 import { clipFrames, type PreparedEntry } from '../preprocess/index.ts'
 import type { ClipSource } from './batch.ts'

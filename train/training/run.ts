@@ -45,7 +45,11 @@ interface Progress {
 }
 
 /** Trains on the split 'train' of the entries, picks the epoch on 'val', measures on 'test'. */
-export async function trainRun(entries: readonly VideoEntry[], videos: LoadedVideos, options: RunOptions): Promise<RunResult> {
+export async function trainRun(
+  entries: readonly VideoEntry[],
+  videos: LoadedVideos,
+  options: RunOptions,
+): Promise<RunResult> {
   const { config, seed, out } = options
   const part = (split: string) => entries.filter((e) => e.split === split)
   const sampler = new TripletSampler(part('train'), { seed, clips: (video) => videos.clipCount(video) })
@@ -64,10 +68,15 @@ export async function trainRun(entries: readonly VideoEntry[], videos: LoadedVid
   for (let epoch = progress.epoch; epoch < config.optim.epochs; epoch++) {
     for (let i = 0; i < stepsPerEpoch; i++) {
       options.signal?.throwIfAborted()
-      const triplets = Array.from({ length: config.optim.batch }, (_, j) => sampler.at(epoch, i * config.optim.batch + j))
+      const triplets = Array.from({ length: config.optim.batch }, (_, j) =>
+        sampler.at(epoch, i * config.optim.batch + j),
+      )
       const batch = makeBatch(triplets, videos, shape, config.augment, seed, trainer.steps)
       const losses = await trainer.step(batch)
-      progress.history.push({ step: trainer.steps, values: { loss: losses.loss, cce: losses.cce, sti: losses.sti, da: losses.da } })
+      progress.history.push({
+        step: trainer.steps,
+        values: { loss: losses.loss, cce: losses.cce, sti: losses.sti, da: losses.da },
+      })
       options.onStep?.(trainer.steps, total, `loss ${losses.loss.toFixed(3)}`)
     }
     const auc = await validate(trainer, videos, part('val'))
@@ -80,22 +89,33 @@ export async function trainRun(entries: readonly VideoEntry[], videos: LoadedVid
     }
     progress.epoch = epoch + 1
     await saveState(stateFile, trainer, progress)
-    options.onEpoch?.(`epoch ${epoch + 1}: validation AUC ${teacher.toFixed(3)} (teacher), ${(auc.student ?? 0).toFixed(3)} (student)`)
+    options.onEpoch?.(
+      `epoch ${epoch + 1}: validation AUC ${teacher.toFixed(3)} (teacher), ${(auc.student ?? 0).toFixed(3)} (student)`,
+    )
   }
 
   const best = await scorerOf(detector)
   const valScores = await scoreVideos(videos.of(part('val')), best.logits)
   const valVideos = evaluate(valScores, { seed, replicates: 1 }).videos
   const labels = valVideos.map((v) => v.label)
-  const calibration = fitTemperature(labels, valVideos.map((v) => v.logit))
-  const threshold = bestThreshold(labels, valVideos.map((v) => v.score)).value
+  const calibration = fitTemperature(
+    labels,
+    valVideos.map((v) => v.logit),
+  )
+  const threshold = bestThreshold(
+    labels,
+    valVideos.map((v) => v.score),
+  ).value
   await saveDetector(detector, best.state, {
     config,
     rehearsal: options.rehearsal,
     ...(calibration.temperature === undefined ? {} : { temperature: calibration.temperature }),
     ...(threshold === undefined ? {} : { threshold }),
   })
-  const test = evaluate(await scoreVideos(videos.of(part('test')), best.logits), { seed, ...(threshold === undefined ? {} : { threshold }) })
+  const test = evaluate(await scoreVideos(videos.of(part('test')), best.logits), {
+    seed,
+    ...(threshold === undefined ? {} : { threshold }),
+  })
   return {
     history: progress.history,
     validation: progress.validation,
@@ -109,7 +129,11 @@ export async function trainRun(entries: readonly VideoEntry[], videos: LoadedVid
   }
 }
 
-const exists = (path: string) => stat(path).then(() => true, () => false)
+const exists = (path: string) =>
+  stat(path).then(
+    () => true,
+    () => false,
+  )
 
 async function validate(trainer: Trainer, videos: LoadedVideos, entries: readonly VideoEntry[]) {
   const of = async (role: Role) => {

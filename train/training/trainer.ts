@@ -39,7 +39,13 @@ export class Trainer {
     nn.seedInit(seed, config.init_std)
     this.student = new DIP(config)
     this.teacher = new DIP(config)
-    this.optimizer = optim.adamW(this.student, { lr, betas: [beta1, beta2], epsilon: eps, weightDecay: weight_decay, clip })
+    this.optimizer = optim.adamW(this.student, {
+      lr,
+      betas: [beta1, beta2],
+      epsilon: eps,
+      weightDecay: weight_decay,
+      clip,
+    })
     this.teacherStorage = nn.flatten(this.teacher)
     optim.copyParameters(this.teacherStorage, this.optimizer.flat)
     this.noise = new Generator(seed)
@@ -49,7 +55,11 @@ export class Trainer {
   private recordStep([anchors, others, order, taps, saturation, noise]: Tensor[]): Tensor[] {
     const a = anchors!.shape[0]!
     const [, negatives] = others!.split(2)
-    const augmented = augment(others!, { order: order!, taps: taps!, saturation: saturation!, noise: noise! }, this.noise).contiguous()
+    const augmented = augment(
+      others!,
+      { order: order!, taps: taps!, saturation: saturation!, noise: noise! },
+      this.noise,
+    ).contiguous()
     const features = this.teacher.forward(augmented).features.detach() // [2A, 2E]
     const [positive, negative] = features.split(2) as [Tensor, Tensor]
 

@@ -1,6 +1,6 @@
 /** What the tables use beside the tensor's own methods. */
 import { gradNodes } from '../../../engine/autograd.ts'
-import { Tensor } from '../../../engine/tensor.ts'
+import { Tensor } from '../../../engine/index.ts'
 
 export * as b from '../../../engine/ops/build.ts'
 

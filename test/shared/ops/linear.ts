@@ -1,7 +1,7 @@
 /** Products, layers and linear algebra. */
 import { directionalPool, einsum, pairwiseSquaredDistances, resize, resizeMatrix } from '../../../engine/functional.ts'
+import { arange, eye, type Tensor } from '../../../engine/index.ts'
 import { matrixPower } from '../../../engine/spectral.ts'
-import { arange, eye, type Tensor } from '../../../engine/tensor.ts'
 import type { Conv2dProblem } from '../../../kernels/conv2d/conv2d.ts'
 import { conv2dReference } from '../../../kernels/conv2d/reference.ts'
 import { jacobiReference } from '../../../kernels/jacobi/reference.ts'

@@ -1,6 +1,6 @@
 /** Pointwise ops: values, gradients, special numbers, integers. */
 import type { DType } from '../../../engine/dtype.ts'
-import { full, scalar, Tensor, where } from '../../../engine/tensor.ts'
+import { full, scalar, Tensor, where } from '../../../engine/index.ts'
 import { b } from './engine.ts'
 import { erf, map, zip } from './reference.ts'
 import type { OpCase } from './table.ts'

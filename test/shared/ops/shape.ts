@@ -1,5 +1,5 @@
 /** Views, joins, indices and order. */
-import { arange, concat, eye, full, ones, stack, Tensor, zeros } from '../../../engine/tensor.ts'
+import { arange, concat, eye, full, ones, stack, Tensor, zeros } from '../../../engine/index.ts'
 import { b } from './engine.ts'
 import { build, get, map, reshaped, transposed, zip } from './reference.ts'
 import type { OpCase } from './table.ts'

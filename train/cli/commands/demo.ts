@@ -6,7 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import type { AdapterKind } from '../../../engine/index.ts'
 import { UserError } from '../errors.ts'
-import { type Action, adapterOption, interruptible, withDevice, wholeNumber } from '../options.ts'
+import { type Action, adapterOption, interruptible, wholeNumber, withDevice } from '../options.ts'
 import { createProgress, formatDuration } from '../progress.ts'
 
 interface DemoFlags {
@@ -18,7 +18,7 @@ interface DemoFlags {
 }
 
 /** People and the forgeries of them that the demo renders. Traces are drawn strongly: the model is small, the time short. */
-const data = { identities: 40, framesPerVideo: 40, size: 160, strength: 3, methods: 4 }
+const data = { identities: 56, framesPerVideo: 32, size: 128, strength: 2.5, methods: 4 }
 
 export const demoCommand: Action = (program) => {
   program
@@ -26,7 +26,7 @@ export const demoCommand: Action = (program) => {
     .description('make a small data set, train and test on it, score a video (what `npm start` runs)')
     .option('--seed <n>', 'everything follows from it', wholeNumber(0), 1)
     .option('--out <folder>', 'where all of it goes', 'out/demo')
-    .option('--epochs <n>', 'epochs of training', wholeNumber(1), 12)
+    .option('--epochs <n>', 'epochs of training', wholeNumber(1), 11)
     .option('--shuffle-labels', 'control experiment: train and test on shuffled labels; nothing may be learnt')
     .addOption(adapterOption())
     .action(async (flags: DemoFlags) => {
@@ -56,7 +56,9 @@ export const demoCommand: Action = (program) => {
           say('')
           say(result.verdict)
           say('')
-          say(`test video AUC ${result.auc.toFixed(3)}${flags.shuffleLabels ? ' (labels shuffled: 0.5 is what chance gives)' : ''}`)
+          say(
+            `test video AUC ${result.auc.toFixed(3)}${flags.shuffleLabels ? ' (labels shuffled: 0.5 is what chance gives)' : ''}`,
+          )
           say(`report:  ${shown(report)}`)
           say(`weights: ${shown(result.detector)}`)
           say(`done in ${formatDuration((performance.now() - began) / 1000)}`)
