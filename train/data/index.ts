@@ -1,3 +1,4 @@
+/** Data sets, manifests, triplets and clips. */
 export * from './clips.ts'
 export { csvCell, parseCsv } from './csv.ts'
 export * from './manifest.ts'

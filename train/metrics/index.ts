@@ -1,3 +1,4 @@
+/** Metrics with intervals, thresholds and calibration. */
 export * from './aggregate.ts'
 export * from './bootstrap.ts'
 export * from './calibration.ts'

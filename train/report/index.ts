@@ -1,3 +1,4 @@
+/** Self-contained HTML reports, charts and images. */
 export * from './charts.ts'
 export { escapeHtml, renderReport } from './html.ts'
 export * from './images.ts'
