@@ -6,7 +6,7 @@ import type { Capabilities, Variant } from '../kernel.ts'
 import type { AttentionProblem, Pass } from './problem.ts'
 import { checkProblem, otherLength, ownLength, rowChunks, vectorizable } from './problem.ts'
 import type { RowStaging } from './row.ts'
-import { rowProgram, rowStagingBytes, shortTile } from './row.ts'
+import { rowProgram, rowStagingBytes, shortTile, unrolledChunks } from './row.ts'
 import { subgroupProgram } from './subgroup.ts'
 import { tileBytes, tileProgram, tileShapes } from './tile.ts'
 
@@ -48,7 +48,7 @@ export function passVariants(p: AttentionProblem, pass: Pass, caps: Capabilities
   }
   const own = ownLength(p, pass)
   // A row in registers pays while it is narrow; wide ones spill, and are the tiles' business.
-  const narrow = rowChunks(p) <= 4
+  const narrow = rowChunks(p) <= unrolledChunks
   if (narrow && short && own <= 128) row('heads', own <= 64 ? 64 : 128, shortTile(p, pass))
   const shapes = tileShapes.filter(
     (shape) => tileBytes(p, pass, shape) <= caps.maxWorkgroupBytes && (shape.groups <= 4 || own > 16),

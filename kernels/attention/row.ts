@@ -30,6 +30,9 @@ export interface RowStaging {
 
 const block = 4
 
+/** Wider rows than this many vec4s spill out of registers; unrolled, their text only grows. */
+export const unrolledChunks = 4
+
 /** Bytes of workgroup memory a staging takes. */
 export function rowStagingBytes(p: AttentionProblem, pass: Pass, staging: RowStaging): number {
   if (staging.kind === 'direct') return 0
@@ -116,7 +119,7 @@ ${stageOne}
 
   // Chunks of a row are loops over function-local arrays, which GPU compilers unroll into registers. Software adapters
   // spend tens of milliseconds of compile time on every load they see, so their loops have a bound that is not constant.
-  const bound = caps.software ? 'u.chunks' : `${chunks}u`
+  const bound = caps.software || chunks > unrolledChunks ? 'u.chunks' : `${chunks}u`
   const each = (body: string): string => `for (var c = 0u; c < ${bound}; c++) { ${body} }`
   const read = (name: string, j: number): string =>
     staged ? `${name}Tile[at${j} * ${chunks}u + c]` : `${name}At(${name}First + at${j} * u.${name}_row, c)`

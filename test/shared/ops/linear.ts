@@ -29,7 +29,7 @@ export const productCases: OpCase[] = [
   { op: 'matmul, permuted batch axes', shapes: [[2, 3, 2, 2, 2, 3], [2, 3, 2, 2, 3, 2]], tolerance, f: (x, y) => x.permute([3, 2, 1, 0, 4, 5]).matmul(y.permute([2, 3, 1, 0, 4, 5])), second: false,
     reference: (x, y) => product(transposed(x, [3, 2, 1, 0, 4, 5]), transposed(y, [2, 3, 1, 0, 4, 5])) },
   { op: 'matmul + bias', shapes: [[5, 7], [7, 3], [3]], tolerance, second: false, views: false, gradient: false, f: (x, w, c) => x.matmul(w).add(c), reference: (x, w, c) => add(product(x, w), c) },
-  { op: 'matmul + bias, gelu, residual', shapes: [[2, 5, 6], [6, 6], [6]], range: [-1, 1], tolerance, second: false, views: false, f: (x, w, c) => x.add(x.matmul(w).add(c).gelu()), reference: (x, w, c) => add(x, map(add(product(x, w), c), gelu)) },
+  { op: 'matmul + bias, gelu, residual', shapes: [[2, 5, 6], [6, 6], [6]], range: [-1, 1], tolerance, second: false, gradient: false, views: false, f: (x, w, c) => x.add(x.matmul(w).add(c).gelu()), reference: (x, w, c) => add(x, map(add(product(x, w), c), gelu)) },
   { op: 'matmul, softmax, matmul', shapes: [[2, 4, 5], [2, 5, 5]], range: [-1, 1], tolerance, second: false, views: false, f: (x, y) => x.matmul(y).mul(0.4).softmax().matmul(y), reference: (x, y) => product(alongLast(map(product(x, y), (v) => 0.4 * v), softmax), y) },
   { op: 'matmul of a broadcast', shapes: [[1, 5], [5, 3]], tolerance, second: false, f: (x, y) => x.expand([4, 5]).matmul(y), reference: (x, y) => build([4, 3], ([, j]) => get(product(x, y), 0, j!)) },
   { op: 'einsum ij,jk->ik', shapes: [[3, 5], [5, 4]], tolerance, second: false, views: false, gradient: false, f: (x, y) => einsum('ij,jk->ik', x, y), reference: product },
