@@ -39,12 +39,12 @@ export const pointwise: { [K in UnaryOp | BinaryOp | 'cast' | 'bitcast' | 'where
   ceil: { wgsl: ([x], n) => (computeType(n.dtype) === 'f32' ? `ceil(${x})` : x!), flops: 1 },
   round: { wgsl: ([x], n) => (computeType(n.dtype) === 'f32' ? `round(${x})` : x!), flops: 1 },
   exp: call('exp', 8),
-  log: call('log', 8),
+  log: call('logarithm', 8),
   sqrt: call('sqrt', 4),
   rsqrt: call('inverseSqrt', 4),
   reciprocal: { wgsl: ([x]) => `(1.0 / ${x})`, flops: 2 },
-  sin: call('sin', 8),
-  cos: call('cos', 8),
+  sin: { wgsl: ([x]) => `sine(${x}, 0)`, flops: 16 },
+  cos: { wgsl: ([x]) => `sine(${x}, 1)`, flops: 16 },
   tanh: call('tanhStable', 10),
   erf: call('erf', 20),
   sigmoid: { wgsl: ([x]) => `(1.0 / (1.0 + exp(-${x})))`, flops: 10 },
@@ -77,6 +77,22 @@ export const pointwise: { [K in UnaryOp | BinaryOp | 'cast' | 'bitcast' | 'where
 /** WGSL functions the expressions call; `opaque` keeps drivers from folding bit patterns of NaN and infinity away. */
 export const helpers: Record<string, string> = {
   opaque: 'var<private> opaqueZero: u32 = 0u;\nfn opaque(bits: u32) -> u32 { return bits | opaqueZero; }',
+  // WGSL's own sin and cos may be off by 2⁻¹¹. Cody–Waite reduction by π/2 and the minimax polynomials of Cephes (Moshier).
+  sine: `fn sine(x: f32, quarters: i32) -> f32 {
+  let k = round(x * 0.636619772);
+  let r = ((x - k * 1.5703125) - k * 4.837512969970703e-4) - k * 7.549789954891882e-8;
+  let z = r * r;
+  let s = ((-1.9515295891e-4 * z + 8.3321608736e-3) * z - 1.6666654611e-1) * z * r + r;
+  let c = ((2.443315711809948e-5 * z - 1.388731625493765e-3) * z + 4.166664568298827e-2) * z * z - 0.5 * z + 1.0;
+  let q = (i32(k) + quarters) & 3;
+  let v = select(s, c, (q & 1) == 1);
+  return select(v, -v, q >= 2);
+}`,
+  // Some drivers give a finite number for log(0).
+  logarithm: `fn logarithm(x: f32) -> f32 {
+  if (x == 0.0) { return bitcast<f32>(opaque(0xff800000u)); }
+  return log(x);
+}`,
   tanhStable: 'fn tanhStable(x: f32) -> f32 { return tanh(clamp(x, -15.0, 15.0)); }',
   signU: 'fn signU(x: u32) -> u32 { return select(0u, 1u, x != 0u); }',
   // Minimax polynomials after the single-precision scheme of N. Juffa; absolute error below 2e-7.
