@@ -259,7 +259,7 @@ function entries(partial: Readonly<Record<string, unknown>>, prefix = ''): [stri
   return Object.entries(partial).flatMap(([key, value]): [string, unknown][] => {
     const path = prefix + key
     if (value === undefined) return []
-    if (path in rules) return [[path, value]]
+    if (Object.hasOwn(rules, path)) return [[path, value]]
     const isGroup = configKeys.some((k) => k.startsWith(`${path}.`))
     if (!isGroup) throw unknownKey(path)
     if (!isPlain(value)) throw new ConfigError(`config: '${path}' is a group of settings, got ${JSON.stringify(value)}`)
