@@ -26,7 +26,7 @@ export interface AttentionBackward {
   readonly delta: Variant[]
   /** q, k, v, [bias], [keyMask], dout, lse, delta, dq (rw) */
   readonly dq: Variant[]
-  /** q, k, v, [bias], [keyMask], dout, lse, delta, dk (rw), dv (rw) */
+  /** q, k, v, [bias], [keyMask], dout, lse, delta, dk (rw), dv (rw), or, with `dkdvTogether`, dkdv (rw) */
   readonly dkv: Variant[]
   /** q, k, v, bias, [keyMask], dout, lse, delta, dbias (rw); empty without a bias */
   readonly dbias: Variant[]
@@ -86,7 +86,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
 
 /** dbias as stored: [batch or 1.., heads or 1, lq, lk]. */
 function biasProgram(p: AttentionProblem, caps: Capabilities): Program {
-  const parts = shell(p, vectorizable(p), ['lse', 'delta'], [], ['dbias'], { outputLength: p.lq, dout: true })
+  const parts = shell(p, vectorizable(p), ['lse', 'delta'], [], ['dbias'], { dout: true })
   const shared = biasGroups(p)
   const count = shared.groups * p.lq * p.lk
   // Coordinates of a sequence: from the bias entry where the bias has that axis, from the loop where it is broadcast.

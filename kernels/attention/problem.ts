@@ -4,8 +4,9 @@
  *   s = scale·q·k + bias,   p = softmax over keys,   o = Σ p·v,   lse = log Σ exp s
  *
  * q [batch.., lq, heads, d], k and v [batch.., lk, heads, d] lie anywhere in their buffers (`AttentionOperand`), so that
- * they may be slices of one packed buffer. o, do, dq are contiguous [batch.., lq, heads, d]; dk, dv contiguous
- * [batch.., lk, heads, d]; lse, delta contiguous [batch.., heads, lq].
+ * they may be slices of one packed buffer. o, do are contiguous [batch.., lq, heads, d]; lse, delta contiguous
+ * [batch.., heads, lq]; dq [batch.., lq, heads, d], dk, dv [batch.., lk, heads, d] are contiguous too unless `dqOut`, `dkOut`
+ * and `dvOut` say where they go: into their slices of one packed gradient, for instance.
  *
  * A key is masked where the key mask is not above 0, where `causal` and key > query, or where its score is below −1e38.
  * A query whose keys are all masked gets o = 0, lse = −∞ and zero gradients.
@@ -40,6 +41,12 @@ export interface AttentionProblem {
   readonly bias?: AttentionOperand
   /** f32, a key is attended where > 0, [batch.., lk]; `rowStride` runs along keys, `headStride` is 0. */
   readonly keyMask?: AttentionOperand
+  /** Where dq, dk and dv go; contiguous buffers of their own when absent. Elements between their rows are left as they are. */
+  readonly dqOut?: AttentionOperand
+  readonly dkOut?: AttentionOperand
+  readonly dvOut?: AttentionOperand
+  /** dk and dv lie in one buffer, which their launch binds once, as `dkdv`: WebGPU forbids binding it twice. */
+  readonly dkdvTogether?: boolean
 }
 
 /** Which axis a kernel owns, and what it sums over the other: o over keys; dq over keys; dk and dv over queries. */
@@ -66,14 +73,17 @@ export function checkProblem(p: AttentionProblem): void {
   if (!(p.d >= 1 && p.d <= 128)) fail(`head width 1 to 128, got ${p.d}`)
   for (const [name, size] of Object.entries({ heads: p.heads, lq: p.lq, lk: p.lk, sequences: sequences(p) }))
     if (!(size >= 1)) fail(`${name} must be at least 1, got ${size}`)
-  for (const [name, operand] of Object.entries({ q: p.q, k: p.k, v: p.v, bias: p.bias, keyMask: p.keyMask }))
+  const { q, k, v, bias, keyMask, dqOut, dkOut, dvOut } = p
+  for (const [name, operand] of Object.entries({ q, k, v, bias, keyMask, dqOut, dkOut, dvOut }))
     if (operand && operand.batchStrides.length !== p.batch.length)
       fail(`${name} has ${operand.batchStrides.length} batch strides for ${p.batch.length} batch dimensions`)
+  if (p.dkdvTogether && !(dkOut && dvOut)) fail('dk and dv in one buffer need dkOut and dvOut')
 }
 
-/** Whether rows can be read as vec4f: d and every stride and offset of q, k and v are multiples of 4. */
+/** Whether rows can be read and written as vec4f: d and every stride and offset of q, k, v and outputs are multiples of 4. */
 export function vectorizable(p: AttentionProblem): boolean {
-  const operands = [p.q, p.k, p.v].flatMap((o) => [...o.batchStrides, o.headStride, o.rowStride, o.offset])
+  const given = [p.q, p.k, p.v, p.dqOut, p.dkOut, p.dvOut].filter((o) => o !== undefined)
+  const operands = given.flatMap((o) => [...o.batchStrides, o.headStride, o.rowStride, o.offset])
   return p.d % 4 === 0 && operands.every((stride) => stride % 4 === 0)
 }
 
@@ -87,6 +97,16 @@ export function contiguousOperand(p: AttentionProblem, length: number): Attentio
   })
   return { batchStrides: batchStrides.reverse(), headStride: p.d, rowStride: p.heads * p.d, offset: 0 }
 }
+
+/** Where the rows of an output lie. */
+function outputOperand(p: AttentionProblem, name: string): AttentionOperand {
+  const given = { dq: p.dqOut, dk: p.dkOut, dv: p.dvOut }[name]
+  return given ?? contiguousOperand(p, name === 'dk' || name === 'dv' ? p.lk : p.lq)
+}
+
+/** The WGSL variable that an output's rows are written to. */
+export const outputArray = (p: AttentionProblem, name: string): string =>
+  p.dkdvTogether && (name === 'dk' || name === 'dv') ? 'dkdv' : name
 
 /** Everything a kernel needs around its own `main`. */
 export interface Shell {
@@ -110,12 +130,11 @@ export function shell(
   scalars: readonly string[],
   outputs: readonly string[],
   scalarOutputs: readonly string[],
-  options: { subgroups?: boolean; outputLength: number; dout: boolean },
+  options: { subgroups?: boolean; dout: boolean },
 ): Shell {
   const type = vector ? 'vec4f' : 'f32'
   const unit = vector ? 4 : 1
   const rowArrays: Record<string, AttentionOperand> = { q: p.q, k: p.k, v: p.v }
-  const output = contiguousOperand(p, options.outputLength)
   const read = (name: string, t: string): Binding => ({ name, type: t, access: 'read' })
   const bindings: Binding[] = [read('q', type), read('k', type), read('v', type)]
   if (p.bias) bindings.push(read('bias', 'f32'))
@@ -125,10 +144,9 @@ export function shell(
     rowArrays.dout = contiguousOperand(p, p.lq)
   }
   bindings.push(...scalars.map((name) => read(name, 'f32')))
-  for (const name of outputs) {
+  for (const name of outputs) rowArrays[name] = outputOperand(p, name)
+  for (const name of new Set(outputs.map((output) => outputArray(p, output))))
     bindings.push({ name, type, access: 'read_write' })
-    rowArrays[name] = output
-  }
   bindings.push(...scalarOutputs.map((name): Binding => ({ name, type: 'f32', access: 'read_write' })))
 
   const members: Record<string, 'u32' | 'f32'> = {}
@@ -179,8 +197,9 @@ export function shell(
 }`
   }
   const store = (name: string): string => {
-    if (vector) return `fn ${name}Put(row: u32, c: u32, value: vec4f) { ${name}[row + c] = value; }`
-    const part = (i: number): string => `${name}[i + ${i}u] = value.${'xyzw'[i]};`
+    const array = outputArray(p, name)
+    if (vector) return `fn ${name}Put(row: u32, c: u32, value: vec4f) { ${array}[row + c] = value; }`
+    const part = (i: number): string => `${array}[i + ${i}u] = value.${'xyzw'[i]};`
     const parts = [0, 1, 2, 3].map(part)
     const ragged = tail ? `\n  if (c == ${Math.floor(p.d / 4)}u) { ${parts.slice(0, tail).join(' ')} return; }` : ''
     return `fn ${name}Put(row: u32, c: u32, value: vec4f) {\n  let i = row + 4u * c;${ragged}\n  ${parts.join(' ')}\n}`
@@ -215,7 +234,6 @@ export function passShell(p: AttentionProblem, pass: Pass, vector: boolean, subg
   const forward = pass === 'forward'
   return shell(p, vector, forward ? [] : ['lse', 'delta'], outputs, forward ? ['lse'] : [], {
     subgroups,
-    outputLength: ownLength(p, pass),
     dout: !forward,
   })
 }

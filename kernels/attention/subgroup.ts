@@ -10,7 +10,17 @@
 import type { Capabilities, Program } from '../kernel.ts'
 import { ceilDiv } from '../kernel.ts'
 import type { AttentionProblem, Pass } from './problem.ts'
-import { ownLength, passArrays, passProgram, passShell, rowChunks, scoreBases, sequences, times } from './problem.ts'
+import {
+  outputArray,
+  ownLength,
+  passArrays,
+  passProgram,
+  passShell,
+  rowChunks,
+  scoreBases,
+  sequences,
+  times,
+} from './problem.ts'
 
 /** `lanes` is the subgroup size. */
 export function subgroupProgram(
@@ -63,7 +73,7 @@ export function subgroupProgram(
     const value = (i: number): string => (width === 1 ? 'value' : `value.${'xy'[i]}`)
     return `fn ${name}Keep(row: u32, lane: u32, m: u32, value: ${type}) {
   let e = m * ${lanes * width}u + lane * ${width}u;
-  ${times(width, (i) => `if (e + ${i}u < ${p.d}u) { ${name}[row + e + ${i}u] = ${value(i)}; }`, ' ')}
+  ${times(width, (i) => `if (e + ${i}u < ${p.d}u) { ${outputArray(p, name)}[row + e + ${i}u] = ${value(i)}; }`, ' ')}
 }`
   }
   const summed = { forward: ['v'], queries: ['k'], keys: ['q', 'dout'] }[pass]

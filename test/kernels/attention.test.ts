@@ -25,7 +25,7 @@ interface Case {
   lk: number
   d: number
   causal?: boolean
-  /** q, k and v are slices of one buffer [batch.., L, 3, heads, d]. */
+  /** q, k and v are slices of one buffer [batch.., L, 3, heads, d], and so are dq, dk and dv. */
   packed?: boolean
   /** Which bias axes are broadcast: one flag a batch axis, then one for heads. */
   bias?: boolean[]
@@ -138,6 +138,7 @@ function setUp(c: Case) {
     v: rows(lk, 2),
     ...(bias && { bias }),
     ...(keyMask && { keyMask }),
+    ...(c.packed && { dqOut: rows(lq, 0), dkOut: rows(lk, 1), dvOut: rows(lk, 2), dkdvTogether: true }),
   }
   const optional = [inputs.bias, inputs.keyMask].filter((x) => x !== undefined)
   return {
@@ -145,6 +146,23 @@ function setUp(c: Case) {
     inputs: inputs as Record<'q' | 'k' | 'v', Float32Array>,
     data: [inputs.q!, inputs.k!, inputs.v!, ...optional],
   }
+}
+
+/** What a launch left in slices `slots` of a packed gradient [rows, 3, width]; fails if it wrote to another slice. */
+function unpack(packed: Float32Array, width: number, slots: number[]): Float32Array[] {
+  const rows = packed.length / (3 * width)
+  const slices = [0, 1, 2].map((slot) => {
+    const slice = new Float32Array(rows * width)
+    for (let row = 0; row < rows; row++) {
+      const at = (3 * row + slot) * width
+      slice.set(packed.subarray(at, at + width), row * width)
+    }
+    return slice
+  })
+  slices.forEach((slice, slot) => {
+    if (!slots.includes(slot)) assert.ok(slice.every(Number.isNaN), `slice ${slot} was written`)
+  })
+  return slots.map((slot) => slices[slot]!)
 }
 
 const blank = (count: number): Float32Array => new Float32Array(count).fill(NaN)
@@ -194,11 +212,14 @@ for (const [title, c] of Object.entries(cases)) {
         close(`${variant.name} delta`, got!, want.delta, 1e-5)
       }
       for (const variant of some(title, programs.dq)) {
-        const [dq] = await runProgram(device, variant.program(), [...saved, blank(o.length)])
+        const got = await runProgram(device, variant.program(), [...saved, blank((c.packed ? 3 : 1) * o.length)])
+        const [dq] = c.packed ? unpack(got[0]!, p.heads * p.d, [0]) : got
         close(`${variant.name} dq`, dq!, want.dq, 1e-5)
       }
       for (const variant of some(title, programs.dkv)) {
-        const [dk, dv] = await runProgram(device, variant.program(), [...saved, blank(keys), blank(keys)])
+        const buffers = c.packed ? [blank(3 * keys)] : [blank(keys), blank(keys)]
+        const got = await runProgram(device, variant.program(), [...saved, ...buffers])
+        const [dk, dv] = c.packed ? unpack(got[0]!, p.heads * p.d, [1, 2]) : got
         close(`${variant.name} dk`, dk!, want.dk, 1e-5)
         close(`${variant.name} dv`, dv!, want.dv, 1e-5)
       }
