@@ -20,6 +20,7 @@ import type { Node } from '../graph.ts'
 import type { AttentionAttrs, Conv2dAttrs, OpName } from '../ops/names.ts'
 import { numel, type Shape } from '../shape.ts'
 import type { Operand } from './partition.ts'
+import type { Chooser } from './plan.ts'
 
 /** What a binding of a launch is filled with. */
 export type Arg = { readonly in: number } | { readonly out: number } | { readonly temp: number; readonly bytes: number }
@@ -31,9 +32,17 @@ export interface Call {
 
 export interface LoweringContext {
   readonly caps: Capabilities
-  /** Picks among variants: the tuner's choice, or the first. */
-  choose(kernel: string, variants: readonly Variant[]): Program
+  /** Picks among variants: the tuner's choice for such a problem, or the first. */
+  choose: Chooser
 }
+
+/** The program for a problem: `problem` holds all that can decide which variant is fastest, dtypes included. */
+const pick = <P extends object>(
+  context: LoweringContext,
+  kernel: string,
+  variants: (problem: P, caps: Capabilities) => Variant[],
+  problem: P,
+): Program => context.choose(kernel, variants(problem, context.caps), problem)
 
 type Lowering<K extends OpName> = (node: Node<K>, operands: readonly Operand[], context: LoweringContext) => Call[]
 
@@ -101,7 +110,7 @@ export function lowerMatmul(
     b: operand(b!, merged.strides[1]!),
     ...(epilogue ? { epilogue } : {}),
   }
-  return context.choose('matmul', matmulVariants(problem, context.caps))
+  return pick(context, 'matmul', matmulVariants, problem)
 }
 
 /** The attention problem of q, k, v [batch…, L, heads, d] and what may follow them. */
@@ -204,93 +213,103 @@ function convProblem(x: Shape, w: Shape, attrs: Conv2dAttrs, bias: boolean): Con
 export const kernelLowerings = {
   softmax: (node, _, c) => [
     {
-      program: c.choose('softmax', softmaxVariants({ ...rowsOf(node.shape), log: node.attrs.log }, c.caps)),
+      program: pick(c, 'softmax', softmaxVariants, { ...rowsOf(node.shape), log: node.attrs.log }),
       args: [...ins(0), ...outs(0)],
     },
   ],
   softmaxGrad: (node, _, c) => [
     {
-      program: c.choose('softmaxGrad', softmaxBackwardVariants({ ...rowsOf(node.shape), log: node.attrs.log }, c.caps)),
+      program: pick(c, 'softmaxGrad', softmaxBackwardVariants, { ...rowsOf(node.shape), log: node.attrs.log }),
       args: [...ins(0, 1), ...outs(0)],
     },
   ],
   layerNorm: (node, _, c) => [
     {
-      program: c.choose('layerNorm', layerNormVariants({ ...rowsOf(node.shape), epsilon: node.attrs.epsilon }, c.caps)),
+      program: pick(c, 'layerNorm', layerNormVariants, { ...rowsOf(node.shape), epsilon: node.attrs.epsilon }),
       args: [...ins(0, 1, 2), ...outs(0, 1, 2)],
     },
   ],
   layerNormGradInput: (node, _, c) => [
     {
-      program: c.choose('layerNormGradInput', layerNormBackwardInputVariants(rowsOf(node.shape), c.caps)),
+      program: pick(c, 'layerNormGradInput', layerNormBackwardInputVariants, rowsOf(node.shape)),
       args: [...ins(0, 1, 2, 3, 4), ...outs(0)],
     },
   ],
   layerNormGradParams: (_, [x], c) => [
     {
-      program: c.choose('layerNormGradParams', layerNormBackwardParamsVariants(rowsOf(x!.shape), c.caps)),
+      program: pick(c, 'layerNormGradParams', layerNormBackwardParamsVariants, rowsOf(x!.shape)),
       args: [...ins(0, 1, 2, 3), ...outs(0, 1)],
     },
   ],
   attention: (node, operands, c) => [
     {
-      program: c.choose('attention', attentionVariants(attentionProblem(operands, node.attrs), c.caps)),
+      program: pick(c, 'attention', attentionVariants, attentionProblem(operands, node.attrs)),
       args: [...ins(0, 1, 2, ...extras(node.attrs)), ...outs(0, 1)],
     },
   ],
   attentionDelta: (_, [o], c) => [
     {
-      program: c.choose('attentionDelta', attentionBackwardPrograms(deltaProblem(o!), c.caps).delta),
+      program: pick(c, 'attentionDelta', (p, caps) => attentionBackwardPrograms(p, caps).delta, deltaProblem(o!)),
       args: [...ins(0, 1), ...outs(0)],
     },
   ],
   attentionGradQuery: (node, operands, c) => [
     {
-      program: c.choose(
+      program: pick(
+        c,
         'attentionGradQuery',
-        attentionBackwardPrograms(attentionProblem(operands, node.attrs), c.caps).dq,
+        (p, caps) => attentionBackwardPrograms(p, caps).dq,
+        attentionProblem(operands, node.attrs),
       ),
       args: [...backwardArgs(node.attrs), ...outs(0)],
     },
   ],
   attentionGradKeyValue: (node, operands, c) => [
     {
-      program: c.choose(
+      program: pick(
+        c,
         'attentionGradKeyValue',
-        attentionBackwardPrograms(attentionProblem(operands, node.attrs), c.caps).dkv,
+        (p, caps) => attentionBackwardPrograms(p, caps).dkv,
+        attentionProblem(operands, node.attrs),
       ),
       args: [...backwardArgs(node.attrs), ...outs(0, 1)],
     },
   ],
   attentionGradBias: (node, operands, c) => [
     {
-      program: c.choose(
+      program: pick(
+        c,
         'attentionGradBias',
-        attentionBackwardPrograms(attentionProblem(operands, node.attrs), c.caps).dbias,
+        (p, caps) => attentionBackwardPrograms(p, caps).dbias,
+        attentionProblem(operands, node.attrs),
       ),
       args: [...backwardArgs(node.attrs), ...outs(0)],
     },
   ],
   conv2d: (node, [x, w, bias], c) => [
     {
-      program: c.choose('conv2d', conv2dVariants(convProblem(x!.shape, w!.shape, node.attrs, !!bias), c.caps)),
+      program: pick(c, 'conv2d', conv2dVariants, convProblem(x!.shape, w!.shape, node.attrs, !!bias)),
       args: [...(bias ? ins(0, 1, 2) : ins(0, 1)), ...outs(0)],
     },
   ],
   conv2dGradInput: (node, [, w], c) => [
     {
-      program: c.choose(
+      program: pick(
+        c,
         'conv2dGradInput',
-        conv2dBackwardInputVariants(convProblem(node.attrs.inputShape, w!.shape, node.attrs, false), c.caps),
+        conv2dBackwardInputVariants,
+        convProblem(node.attrs.inputShape, w!.shape, node.attrs, false),
       ),
       args: [...ins(0, 1), ...outs(0)],
     },
   ],
   conv2dGradWeight: (node, [x], c) => [
     {
-      program: c.choose(
+      program: pick(
+        c,
         'conv2dGradWeight',
-        conv2dBackwardWeightVariants(convProblem(x!.shape, node.attrs.weightShape, node.attrs, false), c.caps),
+        conv2dBackwardWeightVariants,
+        convProblem(x!.shape, node.attrs.weightShape, node.attrs, false),
       ),
       args: [...ins(0, 1), ...outs(0)],
     },
@@ -299,9 +318,7 @@ export const kernelLowerings = {
     const [b, t, , e] = z!.shape as [number, number, number, number]
     const problem = { b, t, l: node.attrs.side, e, mode: node.attrs.mode }
     const args = node.attrs.mode === 'max' ? outs(0, 1, 2, 3, 4) : outs(0, 1, 2)
-    return [
-      { program: c.choose('directionalPool', directionalPoolVariants(problem, c.caps)), args: [...ins(0), ...args] },
-    ]
+    return [{ program: pick(c, 'directionalPool', directionalPoolVariants, problem), args: [...ins(0), ...args] }]
   },
   directionalPoolGrad: (node, _, c) => {
     const [b, t, , e] = node.shape as [number, number, number, number]
@@ -309,7 +326,7 @@ export const kernelLowerings = {
     const args = node.attrs.mode === 'max' ? ins(0, 1, 2, 3, 4) : ins(0, 1, 2)
     return [
       {
-        program: c.choose('directionalPoolGrad', directionalPoolBackwardVariants(problem, c.caps)),
+        program: pick(c, 'directionalPoolGrad', directionalPoolBackwardVariants, problem),
         args: [...args, ...outs(0)],
       },
     ]
@@ -318,9 +335,7 @@ export const kernelLowerings = {
     const n = s!.shape.at(-1)!
     const batch = numel(s!.shape.slice(0, -2))
     const temp: Arg[] = jacobiNeedsWork(n) ? [{ temp: 0, bytes: batch * n * n * 4 }] : []
-    return [
-      { program: c.choose('eigh', jacobiVariants({ batch, n }, c.caps)), args: [...ins(0), ...outs(0, 1, 2), ...temp] },
-    ]
+    return [{ program: pick(c, 'eigh', jacobiVariants, { batch, n }), args: [...ins(0), ...outs(0, 1, 2), ...temp] }]
   },
   cumsum: (node, _, c) => [
     { program: cumsumProgram(node.shape, node.attrs.axis, c.caps), args: [...ins(0), ...outs(0)] },
@@ -348,7 +363,7 @@ export const kernelLowerings = {
   ],
   adamw: (node, _, c) => [
     {
-      program: c.choose('adamw', adamwVariants({ count: numel(node.shape) }, c.caps)),
+      program: pick(c, 'adamw', adamwVariants, { count: numel(node.shape) }),
       args: [...outs(0, 1, 2), ...ins(3, 4, 5)],
     },
   ],

@@ -1,6 +1,12 @@
 /** What the planner hands to the runner: an ordered list of launches over slots, leaves and results. */
-import type { Program } from '../../kernels/kernel.ts'
+import type { Program, Variant } from '../../kernels/kernel.ts'
 import type { DType } from '../dtype.ts'
+
+/**
+ * Picks the program for a problem among a kernel's variants, best guess first. Variants must differ in speed alone; `problem` is
+ * plain data with everything that can decide which is fastest: sizes, strides, options, dtypes.
+ */
+export type Chooser = (kernel: string, variants: readonly Variant[], problem: object) => Program
 
 /** Where a binding's bytes are. Offsets and sizes in bytes. */
 export type BufferRef =

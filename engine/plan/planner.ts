@@ -2,7 +2,7 @@
  * Turns wanted nodes into a plan: partition, one launch per stored value, assignments after the readers of what they
  * overwrite, slots by liveness.
  */
-import type { Capabilities, Program, Variant } from '../../kernels/kernel.ts'
+import type { Capabilities, Program } from '../../kernels/kernel.ts'
 import type { Node } from '../graph.ts'
 import { record } from '../ops/build.ts'
 import { contiguousStrides, numel } from '../shape.ts'
@@ -18,11 +18,11 @@ import {
 } from './kernels.ts'
 import { type Draft, layOut, overwrittenBy, packMarker } from './layout.ts'
 import { isKernel, type Operand, type Partition, partition, stridedView } from './partition.ts'
-import type { Plan } from './plan.ts'
+import type { Chooser, Plan } from './plan.ts'
 
 export interface PlannerOptions {
   readonly caps: Capabilities
-  readonly choose: (kernel: string, variants: readonly Variant[]) => Program
+  readonly choose: Chooser
   /** Default true; false gives every node a launch of its own, which tests compare against. */
   readonly fuse?: boolean
 }

@@ -2,7 +2,7 @@
  * A device as the engine sees it: turns wanted nodes into plans (cached by structure), runs them one submit each, reads results
  * back. Everything that touches the queue passes through one line, so runs never overlap.
  */
-import type { Capabilities, Program, Variant } from '../../kernels/kernel.ts'
+import type { Capabilities } from '../../kernels/kernel.ts'
 import { topological, valueInputs } from '../autograd.ts'
 import type { AdapterDescription, OpenedGpu, OpenOptions } from '../device/adapter.ts'
 import { DeviceLostError, fromGpuError, type GpuError } from '../device/errors.ts'
@@ -12,7 +12,7 @@ import type { Node } from '../graph.ts'
 import { hostLeaf } from '../ops/build.ts'
 import { resolvePick } from '../plan/emit.ts'
 import { effects, leavesOf } from '../plan/layout.ts'
-import type { Plan } from '../plan/plan.ts'
+import type { Chooser, Plan } from '../plan/plan.ts'
 import { buildPlan } from '../plan/planner.ts'
 import { numel, type Shape } from '../shape.ts'
 import { Executable, Pipelines } from './executable.ts'
@@ -20,9 +20,6 @@ import { canonical, checkVersion, reassign, settle } from './settle.ts'
 import { Memory, type MemoryStats, type Storage } from './storage.ts'
 
 export type HostData = Float32Array | Int32Array | Uint32Array
-
-/** Picks among a kernel's variants; the tuner replaces it. */
-export type Chooser = (kernel: string, variants: readonly Variant[]) => Program
 
 /** A traced computation that can be run again with other input data. */
 export interface Replay {
