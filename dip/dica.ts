@@ -9,7 +9,6 @@
  */
 import { nn, type Tensor } from '../engine/index.ts'
 import type { DipConfig } from './config.ts'
-import { Mlp, splitHeads } from './encoder.ts'
 
 /** Additive biases [B, 1, L+1, L+1], rows for queries; 0 in row and column of the class token. */
 export interface Biases {
@@ -29,19 +28,19 @@ export class Stream {
   readonly qkv: nn.Linear
   readonly proj: nn.Linear
   readonly norm2: nn.LayerNorm
-  readonly mlp: Mlp
+  readonly mlp: nn.Mlp
 
   constructor(config: DipConfig) {
     this.norm1 = nn.layerNorm(config.E)
     this.qkv = nn.linear(config.E, 3 * config.E)
     this.proj = nn.linear(config.E, config.E)
     this.norm2 = nn.layerNorm(config.E)
-    this.mlp = new Mlp(config)
+    this.mlp = nn.mlp(config.E, config.r * config.E)
   }
 
   /** q, k, v of S_d, each [B, L+1, H, E/H]. */
   heads(S: Tensor, count: number): [Tensor, Tensor, Tensor] {
-    return splitHeads(this.qkv.call(this.norm1.call(S)), count)
+    return nn.splitHeads(this.qkv.call(this.norm1.call(S)), count)
   }
 
   /** Residual update by what was attended, [B, L+1, H, E/H], then by the MLP. */

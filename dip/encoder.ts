@@ -11,64 +11,15 @@ import { type DipConfig, encoderUnits, patchesPerSide } from './config.ts'
 export const channelMean = [0.485, 0.456, 0.406] as const
 export const channelStd = [0.229, 0.224, 0.225] as const
 
-/** fc2(GELU(fc1(x))), hidden width r·E. */
-export class Mlp {
-  readonly fc1: nn.Linear
-  readonly fc2: nn.Linear
-
-  constructor({ E, r }: DipConfig) {
-    this.fc1 = nn.linear(E, r * E)
-    this.fc2 = nn.linear(r * E, E)
+/** ViT block that attends within a frame or along time. */
+export class Block extends nn.TransformerBlock {
+  constructor({ E, H, r }: DipConfig) {
+    super(E, H, r * E)
   }
 
-  /** [..., E] → [..., E] */
-  call(x: Tensor): Tensor {
-    return this.fc2.call(this.fc1.call(x).gelu())
-  }
-}
-
-/** Splits the output of a joint qkv layer, [..., 3E] → q, k, v [..., H, E/H]; views only. */
-export function splitHeads(qkv: Tensor, heads: number): [Tensor, Tensor, Tensor] {
-  const outer = qkv.shape.slice(0, -1)
-  const split = qkv.reshape([...outer, 3, heads, qkv.shape.at(-1)! / (3 * heads)])
-  const part = (i: number) => split.select(outer.length, i)
-  return [part(0), part(1), part(2)]
-}
-
-/** Parameters of multi-head self-attention. */
-export class Attention {
-  readonly qkv: nn.Linear
-  readonly proj: nn.Linear
-
-  constructor({ E }: DipConfig) {
-    this.qkv = nn.linear(E, 3 * E)
-    this.proj = nn.linear(E, E)
-  }
-}
-
-/** Pre-norm ViT block: x ← x + Attn(LN1(x)); x ← x + MLP(LN2(x)). */
-export class Block {
-  readonly norm1: nn.LayerNorm
-  readonly attn: Attention
-  readonly norm2: nn.LayerNorm
-  readonly mlp: Mlp
-
-  constructor(
-    config: DipConfig,
-    private readonly heads = config.H,
-  ) {
-    this.norm1 = nn.layerNorm(config.E)
-    this.attn = new Attention(config)
-    this.norm2 = nn.layerNorm(config.E)
-    this.mlp = new Mlp(config)
-  }
-
-  /** Attends over the L²+1 tokens of each frame. x [B, T, L²+1, E] */
+  /** Attends over the L²+1 tokens of each frame: x ← x + Attn(LN1(x)); x ← x + MLP(LN2(x)). x [B, T, L²+1, E] */
   spatial(x: Tensor): Tensor {
-    const [q, k, v] = splitHeads(this.attn.qkv.call(this.norm1.call(x)), this.heads) // 3 × [B, T, L²+1, H, E/H]
-    const attended = q.attention(k, v).flatten(3) // [B, T, L²+1, E]
-    const y = x.add(this.attn.proj.call(attended))
-    return y.add(this.mlp.call(this.norm2.call(y)))
+    return this.call(x)
   }
 
   /**
@@ -79,7 +30,7 @@ export class Block {
     const tokens = x.shape[2]!
     const alongTime = (part: Tensor) => part.narrow(2, 1).permute([0, 2, 1, 3, 4])
     const qkv = this.attn.qkv.call(this.norm1.call(x)) // [B, T, L²+1, 3E]
-    const [q, k, v] = splitHeads(qkv, this.heads).map(alongTime) as [Tensor, Tensor, Tensor] // 3 × [B, L², T, H, E/H]
+    const [q, k, v] = nn.splitHeads(qkv, this.attn.heads).map(alongTime) as [Tensor, Tensor, Tensor] // 3 × [B, L², T, H, E/H]
     const attended = this.attn.proj.call(q.attention(k, v).flatten(3)) // [B, L², T, E]
     const update = attended.permute([0, 2, 1, 3]).pad([
       [0, 0],

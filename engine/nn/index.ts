@@ -1,3 +1,4 @@
 /** Layers, parameters and checkpoints of modules. */
 export * from './layers.ts'
 export * from './parameter.ts'
+export * from './transformer.ts'
