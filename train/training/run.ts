@@ -3,6 +3,7 @@ import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DipConfig } from '../../dip/index.ts'
 import { TripletSampler, type VideoEntry } from '../data/index.ts'
+import type { VideoScore } from '../metrics/aggregate.ts'
 import { bestThreshold, type Calibration, type Evaluation, evaluate, fitTemperature } from '../metrics/index.ts'
 import type { HistoryPoint, ValidationPoint } from '../report/types.ts'
 import { makeBatch } from './batch.ts'
@@ -42,6 +43,8 @@ interface Progress {
   validation: ValidationPoint[]
   bestEpoch: number
   bestAuc: number
+  /** Log loss of the best epoch's videos: decides among epochs of one AUC, which a small validation split soon reaches. */
+  bestLogLoss: number
 }
 
 /** Trains on the split 'train' of the entries, picks the epoch on 'val', measures on 'test'. */
@@ -60,7 +63,7 @@ export async function trainRun(
   const stateFile = join(out, 'state.safetensors')
   const detector = join(out, 'detector.safetensors')
 
-  let progress: Progress = { epoch: 0, history: [], validation: [], bestEpoch: 0, bestAuc: -1 }
+  let progress: Progress = { epoch: 0, history: [], validation: [], bestEpoch: 0, bestAuc: -1, bestLogLoss: 0 }
   if (options.resume && (await exists(stateFile))) progress = (await loadState(stateFile, trainer)) as Progress
   const began = performance.now()
   const shape = { frames: config.T, side: config.M }
@@ -79,18 +82,21 @@ export async function trainRun(
       })
       options.onStep?.(trainer.steps, total, `loss ${losses.loss.toFixed(3)}`)
     }
-    const auc = await validate(trainer, videos, part('val'))
-    progress.validation.push({ epoch: epoch + 1, ...auc })
-    const teacher = auc.teacher ?? 0
-    if (teacher > progress.bestAuc) {
+    const scored = await validate(trainer, videos, part('val'))
+    const student = scored.student.auc ?? 0
+    const teacher = scored.teacher.auc ?? 0
+    progress.validation.push({ epoch: epoch + 1, student: scored.student.auc, teacher: scored.teacher.auc })
+    const { logLoss } = scored.teacher
+    if (teacher > progress.bestAuc || (teacher === progress.bestAuc && logLoss < progress.bestLogLoss)) {
       progress.bestAuc = teacher
+      progress.bestLogLoss = logLoss
       progress.bestEpoch = epoch + 1
       await saveDetector(detector, await trainer.teacherStorage.read(), { config, rehearsal: options.rehearsal })
     }
     progress.epoch = epoch + 1
     await saveState(stateFile, trainer, progress)
     options.onEpoch?.(
-      `epoch ${epoch + 1}: validation AUC ${teacher.toFixed(3)} (teacher), ${(auc.student ?? 0).toFixed(3)} (student)`,
+      `epoch ${epoch + 1}: validation AUC ${teacher.toFixed(3)} (teacher), ${student.toFixed(3)} (student)`,
     )
   }
 
@@ -138,10 +144,16 @@ const exists = (path: string) =>
 async function validate(trainer: Trainer, videos: LoadedVideos, entries: readonly VideoEntry[]) {
   const of = async (role: Role) => {
     const scores = await scoreVideos(videos.of(entries), (clips) => trainer.logits(role, clips))
-    return evaluate(scores, { seed: 0, replicates: 1 }).rows[0]!.video.auc.value
+    const { rows, videos: judged } = evaluate(scores, { seed: 0, replicates: 1 })
+    return { auc: rows[0]!.video.auc.value, logLoss: logLoss(judged) }
   }
   return { student: await of('student'), teacher: await of('teacher') }
 }
+
+/** Mean of −ln p(label) over videos, p kept 1e-6 away from 0 and 1. */
+const logLoss = (videos: readonly VideoScore[]): number =>
+  videos.reduce((sum, { label, score }) => sum - Math.log(Math.min(Math.max(label ? score : 1 - score, 1e-6), 1)), 0) /
+  Math.max(1, videos.length)
 
 /** The weights that were kept, and their logits. */
 async function scorerOf(path: string) {
