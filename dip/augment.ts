@@ -25,16 +25,18 @@ const widest = 7
 /** Drops (refilled by their predecessor) or repeats frames; of clips under 16 frames proportionally fewer. */
 function drawFrames(random: HostRandom, count: number, settings: AugmentSettings): number[] {
   const share = Math.min(1, count / 16)
-  const least = Math.max(1, Math.round(settings.frames_min * share))
-  const most = Math.max(least, Math.round(settings.frames_max * share))
-  const amount = () => least + Math.floor(random.uniform() * (most - least + 1))
+  const amount = ({ p, min, max }: AugmentSettings['drop']) => {
+    const least = Math.max(1, Math.round(min * share))
+    const most = Math.max(least, Math.round(max * share))
+    return random.uniform() < p ? least + Math.floor(random.uniform() * (most - least + 1)) : 0
+  }
   let order = Array.from({ length: count }, (_, i) => i)
-  const drop = random.uniform() < settings.p ? amount() : 0
+  const drop = amount(settings.drop)
   for (let i = 0; i < drop; i++) {
     const at = Math.floor(random.uniform() * count)
     order = order.map((f, j) => (j === at && j > 0 ? order[j - 1]! : f))
   }
-  const repeat = random.uniform() < settings.p ? amount() : 0
+  const repeat = amount(settings.repeat)
   for (let i = 0; i < repeat; i++) {
     const at = Math.floor(random.uniform() * count)
     order = [...order.slice(0, at + 1), order[at]!, ...order.slice(at + 1)].slice(0, count)
@@ -48,15 +50,15 @@ export function drawAugmentation(
   frames: number,
   settings: AugmentSettings,
 ): Augmentation {
-  const range = (low: number, high: number) => low + (high - low) * random.uniform()
-  const draw = (otherwise: number, f: () => number): number[] =>
-    Array.from({ length: clips }, () => (random.uniform() < settings.p ? f() : otherwise))
-  const { blur_min, blur_max, saturation_min, saturation_max, noise_min, noise_max } = settings
-  const sizes = Array.from({ length: Math.floor((blur_max - blur_min) / 2) + 1 }, (_, i) => blur_min + 2 * i)
+  const { blur, saturation, noise } = settings
+  const range = ({ min, max }: { min: number; max: number }) => min + (max - min) * random.uniform()
+  const draw = (p: number, otherwise: number, f: () => number): number[] =>
+    Array.from({ length: clips }, () => (random.uniform() < p ? f() : otherwise))
+  const sizes = Array.from({ length: Math.floor((blur.max - blur.min) / 2) + 1 }, (_, i) => blur.min + 2 * i)
   return {
-    blur: draw(1, () => sizes[Math.floor(random.uniform() * sizes.length)]!),
-    saturation: draw(1, () => range(saturation_min, saturation_max)),
-    noise: draw(0, () => range(noise_min, noise_max) / 255),
+    blur: draw(blur.p, 1, () => sizes[Math.floor(random.uniform() * sizes.length)]!),
+    saturation: draw(saturation.p, 1, () => range(saturation)),
+    noise: draw(noise.p, 0, () => range(noise) / 255),
     frames: Array.from({ length: clips }, () => drawFrames(random, frames, settings)),
   }
 }

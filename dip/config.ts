@@ -1,273 +1,183 @@
 /**
  * One configuration for model, losses, training and augmentation. Plain data: it stands in checkpoints as JSON. Symbols are
  * the paper's. Every key can be given nested (`{ idm: { diffuse: 'power' } }`) or by its path (`{ 'idm.diffuse': 'power' }`).
+ *
+ * The schema says what a key may be, what it is in `base`, and what it means; `diptych config` prints it.
  */
+import { z } from 'zod'
+import { nearestName } from './nearest.ts'
 
-export type Pool = 'mean' | 'max'
-export type Diffuse = 'spectral' | 'power' | 'auto'
-export type Paradigm = 'interleaved' | 'spatial-then-temporal' | 'one-to-one'
+const most = 65535
 
-export interface DipConfig {
-  /** Frames in a clip. */
-  T: number
-  /** Side of a frame, pixels. */
-  M: number
-  /** Side of a patch, pixels; divides M. */
-  P: number
-  /** Embedding width. */
-  E: number
-  /** Attention heads; divides E. */
-  H: number
-  /** Units of the spatiotemporal encoder. */
-  U: number
-  /** Spatial blocks in a unit. */
-  SA: number
-  /** Temporal blocks in a unit. */
-  TA: number
-  /** DiCA layers. */
-  C: number
-  /** Neighbourhood of a graph node, Eq. 2: |i − j| ≤ ⌊kn/2⌋. */
-  kn: number
-  /** Diffusion steps, Eqs. 4 and 5. */
-  t: number
-  /** Width of an MLP's hidden layer over E. */
-  r: number
-  /** Std of the initial weights. 0.02 suits E = 768; narrow models train faster from 0.02·√(768/E). */
-  init_std: number
-  /** Directional pooling of Z. */
-  pool: Pool
-  /** Order of the U·SA spatial and U·TA temporal blocks; the paper's is interleaved. */
-  encoder: { paradigm: Paradigm }
-  /** `enabled: false` leaves the attention bias at 0. */
-  idm: { enabled: boolean; diffuse: Diffuse }
-  /** `enabled: false` leaves the cross attention out. */
-  dica: { enabled: boolean }
-  /** L_da, Eq. 10: `detach: 'dist'` stops the gradient in Dist. */
-  da: { enabled: boolean; reduce: 'mean' | 'sum'; detach: 'dist' | 'none' }
-  /** Weights of the directional heads in L_cce. */
-  lambda_h: number
-  lambda_v: number
-  /** Margin of L_sti. */
-  d_sti: number
-  /** Teacher's momentum. */
-  alpha: number
-  /** What L_cce and L_da see: clean anchors and forgeries, or both augmented. */
-  student_batch: 'clean' | 'matched'
-  optim: {
-    lr: number
-    beta1: number
-    beta2: number
-    eps: number
-    weight_decay: number
-    /** Share of the steps in which the rate rises linearly. */
-    warmup: number
-    /** Largest norm of the gradient. */
-    clip: number
-    epochs: number
-    /** Triplets in a batch. */
-    batch: number
-  }
-  augment: {
-    /** Probability of each. */
-    p: number
-    /** Gaussian blur, kernel side in pixels (odd). */
-    blur_min: number
-    blur_max: number
-    saturation_min: number
-    saturation_max: number
-    /** σ of Gaussian noise, of 255. */
-    noise_min: number
-    noise_max: number
-    /** Frames dropped and refilled, or repeated. */
-    frames_min: number
-    frames_max: number
-  }
+const count = (initial: number, least = 1) => {
+  const wanted = `a whole number from ${least} to ${most}`
+  return z.int(wanted).min(least, wanted).max(most, wanted).default(initial)
 }
+const positive = (initial: number) => z.number('a number > 0').gt(0, 'a number > 0').default(initial)
+const nonnegative = (initial: number) => z.number('a number ≥ 0').min(0, 'a number ≥ 0').default(initial)
+const share = (initial: number) => {
+  const wanted = 'a number from 0 to 1'
+  return z.number(wanted).min(0, wanted).max(1, wanted).default(initial)
+}
+const momentum = (initial: number) => {
+  const wanted = 'a number from 0 to below 1'
+  return z.number(wanted).min(0, wanted).lt(1, wanted).default(initial)
+}
+const choice = <const T extends string>(initial: NoInfer<T>, ...values: T[]) =>
+  z.enum(values, `one of ${values.map((v) => JSON.stringify(v)).join(', ')}`).default(initial as never)
+const flag = (initial: boolean) => z.boolean('true or false').default(initial)
+const group = <S extends z.core.$ZodLooseShape>(shape: S) => z.strictObject(shape, 'a group').prefault({} as never)
+const kernel = (initial: number) =>
+  count(initial).refine((k) => k % 2 === 1 && k <= 31, 'an odd whole number from 1 to 31')
 
-export type PresetName = 'base' | 'small' | 'micro' | 'tiny'
+const schema = z.strictObject({
+  T: count(16).describe('frames in a clip'),
+  M: count(224).describe('side of a frame, pixels'),
+  P: count(16).describe('side of a patch, pixels; divides M'),
+  E: count(768).describe('embedding width'),
+  H: count(12).describe('attention heads; divides E'),
+  U: count(3).describe('units of the spatiotemporal encoder'),
+  SA: count(3, 0).describe('spatial blocks in a unit'),
+  TA: count(1, 0).describe('temporal blocks in a unit'),
+  C: count(6, 0).describe('DiCA layers'),
+  kn: count(7).describe('neighbourhood of a graph node, Eq. 2: |i − j| ≤ ⌊kn/2⌋'),
+  t: count(20).describe('diffusion steps, Eqs. 4 and 5'),
+  r: positive(4).describe("width of an MLP's hidden layer over E"),
+  init_std: positive(0.02).describe('std of the initial weights; narrow models train faster from 0.02·√(768/E)'),
+  pool: choice('mean', 'mean', 'max').describe('directional pooling of Z'),
+  encoder: group({
+    paradigm: choice('interleaved', 'interleaved', 'spatial-then-temporal', 'one-to-one').describe(
+      "order of the U·SA spatial and U·TA temporal blocks; the paper's is interleaved",
+    ),
+  }),
+  idm: group({
+    enabled: flag(true).describe('false leaves the attention bias at 0'),
+    diffuse: choice('auto', 'spectral', 'power', 'auto').describe('way to Sᵗ: Eq. 5, Eq. 4, or the faster as measured'),
+  }),
+  dica: group({ enabled: flag(true).describe('false leaves the cross attention out') }),
+  da: group({
+    enabled: flag(true).describe('L_da, Eq. 10'),
+    reduce: choice('mean', 'mean', 'sum').describe('over the pairs of nodes; Eq. 10 writes a sum'),
+    detach: choice('dist', 'dist', 'none').describe('dist stops the gradient in Dist'),
+  }),
+  lambda_h: nonnegative(0.5).describe("weight of the rows' head in L_cce"),
+  lambda_v: nonnegative(0.5).describe("weight of the columns' head in L_cce"),
+  d_sti: nonnegative(1).describe('margin of L_sti'),
+  alpha: share(0.99).describe("teacher's momentum"),
+  student_batch: choice('clean', 'clean', 'matched').describe(
+    'what L_cce and L_da see: clean anchors and forgeries, or both augmented',
+  ),
+  optim: group({
+    lr: nonnegative(4e-6).describe('highest learning rate'),
+    beta1: momentum(0.9).describe('AdamW, first moment'),
+    beta2: momentum(0.999).describe('AdamW, second moment'),
+    eps: positive(1e-8).describe('AdamW, ε'),
+    weight_decay: nonnegative(0.05).describe('of weights of two or more dimensions'),
+    warmup: share(0.05).describe('share of the steps in which the rate rises'),
+    clip: positive(1).describe('largest norm of the gradient'),
+    epochs: count(30).describe('rounds through the training triplets'),
+    batch: count(16).describe('triplets in a batch'),
+  }),
+  augment: group({
+    blur: group({
+      p: share(0.5).describe('probability of Gaussian blur'),
+      min: kernel(3).describe('kernel side, pixels (odd)'),
+      max: kernel(7),
+    }),
+    saturation: group({
+      p: share(0.5).describe('probability of another saturation'),
+      min: nonnegative(0.5).describe('factor on the distance from grey'),
+      max: nonnegative(1.5),
+    }),
+    noise: group({
+      p: share(0.5).describe('probability of Gaussian noise'),
+      min: nonnegative(2).describe('σ, of 255'),
+      max: nonnegative(10),
+    }),
+    drop: group({
+      p: share(0.5).describe('probability of dropping frames (their predecessors fill the gaps)'),
+      min: count(1).describe('frames of 16; of shorter clips proportionally fewer'),
+      max: count(4),
+    }),
+    repeat: group({
+      p: share(0.5).describe('probability of repeating frames (the last ones fall out)'),
+      min: count(1).describe('frames of 16; of shorter clips proportionally fewer'),
+      max: count(4),
+    }),
+  }),
+})
 
-/** Any part of a configuration; nested or by path. */
-export type PartialConfig = {
-  [K in keyof DipConfig]?: DipConfig[K] extends object ? Partial<DipConfig[K]> : DipConfig[K]
-} & { readonly [path: `${string}.${string}`]: unknown }
+export type DipConfig = z.infer<typeof schema>
+export type Pool = DipConfig['pool']
+export type Diffuse = DipConfig['idm']['diffuse']
+export type Paradigm = DipConfig['encoder']['paradigm']
+
+const presets = {
+  base: {},
+  small: { E: 384, H: 6 },
+  micro: { M: 64, P: 8, T: 8, E: 96, H: 3, U: 2, C: 2, kn: 3 },
+  tiny: { T: 4, M: 32, P: 8, E: 48, H: 3, U: 1, C: 2, kn: 3 },
+} satisfies Record<string, Partial<DipConfig>>
+
+export type PresetName = keyof typeof presets
+export const presetNames = Object.keys(presets) as PresetName[]
+
+type DeepPartial<T> = T extends object ? { [K in keyof T]?: DeepPartial<T[K]> } : T
+
+/** Any part of a configuration, nested or by path, over a preset. */
+export type PartialConfig = DeepPartial<DipConfig> & { readonly [path: `${string}.${string}`]: unknown }
 
 export class ConfigError extends Error {
   override name = 'ConfigError'
 }
 
-const base: DipConfig = {
-  T: 16,
-  M: 224,
-  P: 16,
-  E: 768,
-  H: 12,
-  U: 3,
-  SA: 3,
-  TA: 1,
-  C: 6,
-  kn: 7,
-  t: 20,
-  r: 4,
-  init_std: 0.02,
-  pool: 'mean',
-  encoder: { paradigm: 'interleaved' },
-  idm: { enabled: true, diffuse: 'auto' },
-  dica: { enabled: true },
-  da: { enabled: true, reduce: 'mean', detach: 'dist' },
-  lambda_h: 0.5,
-  lambda_v: 0.5,
-  d_sti: 1,
-  alpha: 0.99,
-  student_batch: 'clean',
-  optim: {
-    lr: 4e-6,
-    beta1: 0.9,
-    beta2: 0.999,
-    eps: 1e-8,
-    weight_decay: 0.05,
-    warmup: 0.05,
-    clip: 1,
-    epochs: 30,
-    batch: 16,
-  },
-  augment: {
-    p: 0.5,
-    blur_min: 3,
-    blur_max: 7,
-    saturation_min: 0.5,
-    saturation_max: 1.5,
-    noise_min: 2,
-    noise_max: 10,
-    frames_min: 1,
-    frames_max: 4,
-  },
-}
+type Plain = Record<string, unknown>
+const isPlain = (x: unknown): x is Plain => typeof x === 'object' && x !== null && !Array.isArray(x)
+const show = (value: unknown) => (typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value))
 
-const presets: Record<PresetName, Partial<DipConfig>> = {
-  base: {},
-  small: { E: 384, H: 6 },
-  micro: { M: 64, P: 8, T: 8, E: 96, H: 3, U: 2, C: 2, kn: 3 },
-  tiny: { T: 4, M: 32, P: 8, E: 48, H: 3, U: 1, C: 2, kn: 3 },
-}
+/** What a key means, by path. */
+export const configKeys: ReadonlyMap<string, string> = new Map(keysOf(schema, ''))
 
-export const presetNames = Object.keys(presets) as PresetName[]
-
-interface NumberRule {
-  readonly whole: boolean
-  readonly min: number
-  readonly max: number
-  /** The bounds themselves are not allowed. */
-  readonly open?: boolean
-}
-type Rule = NumberRule | readonly (string | boolean)[]
-
-const count: Rule = { whole: true, min: 1, max: 65535 }
-const countOrNone: Rule = { whole: true, min: 0, max: 65535 }
-const positive: Rule = { whole: false, min: 0, max: Number.POSITIVE_INFINITY, open: true }
-const nonnegative: Rule = { whole: false, min: 0, max: Number.MAX_VALUE }
-const share: Rule = { whole: false, min: 0, max: 1 }
-const flag: Rule = [true, false]
-
-/** What each key may be, by path. */
-const rules: Readonly<Record<string, Rule>> = {
-  T: count,
-  M: count,
-  P: count,
-  E: count,
-  H: count,
-  U: count,
-  SA: countOrNone,
-  TA: countOrNone,
-  C: countOrNone,
-  kn: count,
-  t: count,
-  r: positive,
-  init_std: positive,
-  pool: ['mean', 'max'],
-  'encoder.paradigm': ['interleaved', 'spatial-then-temporal', 'one-to-one'],
-  'idm.enabled': flag,
-  'idm.diffuse': ['spectral', 'power', 'auto'],
-  'dica.enabled': flag,
-  'da.enabled': flag,
-  'da.reduce': ['mean', 'sum'],
-  'da.detach': ['dist', 'none'],
-  lambda_h: nonnegative,
-  lambda_v: nonnegative,
-  d_sti: nonnegative,
-  alpha: share,
-  student_batch: ['clean', 'matched'],
-  'optim.lr': nonnegative,
-  'optim.beta1': { whole: false, min: 0, max: 0.999999 },
-  'optim.beta2': { whole: false, min: 0, max: 0.999999999 },
-  'optim.eps': positive,
-  'optim.weight_decay': nonnegative,
-  'optim.warmup': share,
-  'optim.clip': positive,
-  'optim.epochs': count,
-  'optim.batch': count,
-  'augment.p': share,
-  'augment.blur_min': count,
-  'augment.blur_max': count,
-  'augment.saturation_min': nonnegative,
-  'augment.saturation_max': nonnegative,
-  'augment.noise_min': nonnegative,
-  'augment.noise_max': nonnegative,
-  'augment.frames_min': count,
-  'augment.frames_max': count,
-}
-
-export const configKeys: readonly string[] = Object.keys(rules)
-
-/** Levenshtein distance: insertions, deletions and substitutions from one word to the other. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++)
-      next[j] = Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1))
-    row = next
-  }
-  return row[b.length]!
-}
-
-function unknownKey(key: string): ConfigError {
-  const last = (path: string) => path.slice(path.lastIndexOf('.') + 1).toLowerCase()
-  const known = ['preset', ...configKeys]
-  const distance = (k: string) =>
-    Math.min(editDistance(key.toLowerCase(), k.toLowerCase()), editDistance(last(key), last(k)) + 0.5)
-  const nearest = known.reduce((best, k) => (distance(k) < distance(best) ? k : best))
-  return new ConfigError(`config: unknown key '${key}'; the nearest known one is '${nearest}'`)
-}
-
-function wanted(rule: Rule): string {
-  if (!('whole' in rule)) return `one of ${rule.map((v) => JSON.stringify(v)).join(', ')}`
-  const kind = rule.whole ? 'a whole number' : 'a number'
-  if (rule.open) return `${kind} > ${rule.min}`
-  return rule.max >= Number.MAX_VALUE ? `${kind} ≥ ${rule.min}` : `${kind} from ${rule.min} to ${rule.max}`
-}
-
-function fits(rule: Rule, value: unknown): boolean {
-  if (!('whole' in rule)) return (rule as readonly unknown[]).includes(value)
-  if (typeof value !== 'number' || !Number.isFinite(value) || (rule.whole && !Number.isInteger(value))) return false
-  return rule.open ? value > rule.min && value < rule.max : value >= rule.min && value <= rule.max
-}
-
-const isPlain = (x: unknown): x is Record<string, unknown> => typeof x === 'object' && x !== null && !Array.isArray(x)
-
-/** Pairs of path and value; groups (`idm`, `optim`, …) are walked into. */
-function entries(partial: Readonly<Record<string, unknown>>, prefix = ''): [string, unknown][] {
-  return Object.entries(partial).flatMap(([key, value]): [string, unknown][] => {
-    const path = prefix + key
-    if (value === undefined) return []
-    if (Object.hasOwn(rules, path)) return [[path, value]]
-    const isGroup = configKeys.some((k) => k.startsWith(`${path}.`))
-    if (!isGroup) throw unknownKey(path)
-    if (!isPlain(value)) throw new ConfigError(`config: '${path}' is a group of settings, got ${JSON.stringify(value)}`)
-    return entries(value, `${path}.`)
+function keysOf(object: z.ZodObject, prefix: string): [string, string][] {
+  return Object.entries(object.shape).flatMap(([key, field]): [string, string][] => {
+    const inner = field instanceof z.ZodPrefault ? field.unwrap() : undefined
+    return inner instanceof z.ZodObject
+      ? keysOf(inner, `${prefix}${key}.`)
+      : [[prefix + key, (field as z.ZodType).description ?? '']]
   })
 }
 
-const show = (value: unknown) => (typeof value === 'number' ? String(value) : (JSON.stringify(value) ?? typeof value))
+const unknownKey = (path: string) =>
+  new ConfigError(
+    `config: unknown key '${path}'; the nearest known one is '${nearestName(path, ['preset', ...configKeys.keys()])}'`,
+  )
+
+/** Puts the settings of `from`, nested or by path, into the nested `into`; undefined leaves what is there. */
+function overlay(into: Plain, from: Plain): Plain {
+  for (const [key, value] of Object.entries(from)) {
+    if (value === undefined) continue
+    const dot = key.indexOf('.')
+    const [head, rest] = dot < 0 ? [key, undefined] : [key.slice(0, dot), key.slice(dot + 1)]
+    const old = Object.hasOwn(into, head) ? into[head] : undefined
+    const next = rest === undefined ? value : { [rest]: value }
+    // Defined, not assigned: a key named '__proto__' is an unknown one like any other.
+    const whole = isPlain(next) ? overlay(isPlain(old) ? { ...old } : {}, next) : next
+    Object.defineProperty(into, head, { value: whole, enumerable: true, writable: true, configurable: true })
+  }
+  return into
+}
+
+/** Turns what the schema complains of first into words. */
+function complaint(issue: z.core.$ZodIssue, given: Plain): ConfigError {
+  const path = issue.path.join('.')
+  if (issue.code === 'unrecognized_keys') return unknownKey([...issue.path, issue.keys[0]].join('.'))
+  const value = issue.path.reduce<unknown>((x, key) => (x as Plain)[key as string], given)
+  return new ConfigError(
+    issue.message === 'a group'
+      ? `config: '${path}' is a group of settings, got ${show(value)}`
+      : `config: '${path}' must be ${issue.message}, got ${show(value)}`,
+  )
+}
 
 /** Checks that hold between keys. */
 function checkTogether(c: DipConfig): void {
@@ -281,36 +191,26 @@ function checkTogether(c: DipConfig): void {
   const blocks = c.U * (c.SA + c.TA)
   if (c.encoder.paradigm === 'one-to-one' && blocks % 2)
     fail(`encoder.paradigm 'one-to-one' needs an even number of blocks, got U·(SA + TA) = ${blocks}`)
-  for (const name of ['blur', 'saturation', 'noise', 'frames'] as const)
-    if (c.augment[`${name}_min`] > c.augment[`${name}_max`])
-      fail(
-        `augment.${name}_min must not be above augment.${name}_max, got ${c.augment[`${name}_min`]} and ${c.augment[`${name}_max`]}`,
-      )
+  for (const [name, { min, max }] of Object.entries(c.augment))
+    if (min > max) fail(`augment.${name}.min must not be above augment.${name}.max, got ${min} and ${max}`)
 }
 
 /** A preset's configuration, a fresh copy. @throws ConfigError for an unknown name. */
-export function presetConfig(name: PresetName): DipConfig {
-  if (!Object.hasOwn(presets, name))
-    throw new ConfigError(`config: unknown preset ${show(name)}; known are ${presetNames.join(', ')}`)
-  return { ...structuredClone(base), ...presets[name] }
-}
+export const presetConfig = (name: PresetName): DipConfig => makeConfig({ preset: name })
 
 /**
  * A whole configuration from a part of one: what is not given comes from `preset` (base unless named).
  * @throws ConfigError naming the key, what was wanted and what was given.
  */
-export function makeConfig(partial: PartialConfig & { preset?: PresetName } = {}): DipConfig {
+export function makeConfig(partial: PartialConfig & { preset?: PresetName | undefined } = {}): DipConfig {
   const { preset = 'base', ...rest } = partial
-  const config = presetConfig(preset)
-  for (const [path, value] of entries(rest)) {
-    const rule = rules[path]!
-    if (!fits(rule, value)) throw new ConfigError(`config: '${path}' must be ${wanted(rule)}, got ${show(value)}`)
-    const [group, key] = path.includes('.') ? (path.split('.') as [string, string]) : [undefined, path]
-    const target = (group ? config[group as keyof DipConfig] : config) as Record<string, unknown>
-    target[key] = value
-  }
-  checkTogether(config)
-  return config
+  if (!Object.hasOwn(presets, preset))
+    throw new ConfigError(`config: unknown preset ${show(preset)}; known are ${presetNames.join(', ')}`)
+  const given = overlay({ ...presets[preset] }, rest)
+  const { success, data, error } = schema.safeParse(given)
+  if (!success) throw complaint(error.issues[0]!, given)
+  checkTogether(data)
+  return data
 }
 
 const goldenSymbols = ['T', 'M', 'P', 'E', 'H', 'U', 'SA', 'TA', 'C', 'kn', 't', 'r'] as const
@@ -332,8 +232,10 @@ export function configFromGolden(metadata: Readonly<Record<string, string>>): { 
   const { B, ...rest } = parsed
   const missing = goldenSymbols.filter((key) => !(key in rest))
   if (missing.length) throw new ConfigError(`golden file: metadata 'config' lacks ${missing.join(', ')}`)
-  if (!fits(count, B)) throw new ConfigError(`golden file: 'B' must be ${wanted(count)}, got ${show(B)}`)
-  return { config: makeConfig(rest as PartialConfig), B: B as number }
+  const batch = count(1).safeParse(B ?? Number.NaN)
+  if (!batch.success)
+    throw new ConfigError(`golden file: 'B' must be ${batch.error.issues[0]!.message}, got ${show(B)}`)
+  return { config: makeConfig(rest as PartialConfig), B: batch.data }
 }
 
 /** Patches along a side of a frame, L = M/P. */

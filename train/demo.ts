@@ -53,7 +53,7 @@ export const demoConfig = (epochs: number) =>
     init_std: 0.08,
     alpha: 0.98,
     optim: { lr: 1.5e-3, weight_decay: 0.05, warmup: 0.05, epochs, batch: 8 },
-  } as never)
+  })
 
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const { out, seed, signal, say } = options

@@ -31,16 +31,22 @@ config('presets hold together and are copies', () => {
 })
 
 config('every key of a configuration has a rule, and the reverse', () => {
-  const paths = Object.entries(presetConfig('base')).flatMap(([key, value]) =>
-    typeof value === 'object' ? Object.keys(value).map((k) => `${key}.${k}`) : [key],
-  )
-  assert.equal([...paths].sort(), [...configKeys].sort())
+  const pathsOf = (value: object, prefix = ''): string[] =>
+    Object.entries(value).flatMap(([key, x]) =>
+      typeof x === 'object' ? pathsOf(x, `${prefix}${key}.`) : [prefix + key],
+    )
+  assert.equal(pathsOf(presetConfig('base')).sort(), [...configKeys.keys()].sort())
 })
 
 config('nested and by path are the same', () => {
   const nested = makeConfig({ preset: 'tiny', idm: { diffuse: 'power' }, optim: { lr: 1e-3 } })
   assert.equal(makeConfig({ preset: 'tiny', 'idm.diffuse': 'power', 'optim.lr': 1e-3 }), nested)
   assert.is(nested.optim.beta1, 0.9)
+  const mixed = makeConfig({ augment: { blur: { p: 0 } }, 'augment.blur.max': 5, idm: { diffuse: 'power' } })
+  assert.equal(mixed.augment.blur, { p: 0, min: 3, max: 5 })
+  assert.is(mixed.augment.noise.p, 0.5)
+  assert.is(mixed.idm.diffuse, 'power')
+  assert.is(makeConfig({ preset: 'tiny', T: undefined as never }).T, 4)
 })
 
 config('an unknown key names the nearest one', () => {
@@ -48,6 +54,10 @@ config('an unknown key names the nearest one', () => {
   refused({ optim: { learning: 1, lrr: 1 } }, /'optim\.learning'/)
   refused({ idm: { difuse: 'power' } }, /'idm\.difuse'/, /'idm\.diffuse'/)
   refused({ toString: 1 }, /'toString'/)
+  refused(JSON.parse('{"__proto__": {"T": 4}}'), /'__proto__'/)
+  refused({ 'augment.blur.sigma': 1 }, /'augment\.blur\.sigma'/)
+  refused({ 'T.x': 1 }, /'T'/, /got {"x":1}/)
+  refused({ preset: 'tiny', 'idm.diffuse.way': 1 }, /'idm\.diffuse'/, /"spectral", "power", "auto"/)
 })
 
 config('a wrong value names key, wanted and got', () => {
@@ -56,6 +66,8 @@ config('a wrong value names key, wanted and got', () => {
   refused({ alpha: 2 }, /'alpha'/, /from 0 to 1/, /got 2/)
   refused({ pool: 'min' }, /'pool'/, /"mean", "max"/, /"min"/)
   refused({ dica: { enabled: 'yes' } }, /'dica\.enabled'/, /"yes"/)
+  refused({ 'augment.blur.max': 8 }, /'augment\.blur\.max' must be an odd whole number/, /got 8/)
+  refused({ optim: { beta1: 1 } }, /'optim\.beta1'/, /below 1/)
   refused({ lambda_h: Number.NaN }, /'lambda_h'/, /NaN/)
   refused({ idm: 3 }, /'idm' is a group/)
   refused({ preset: 'huge' }, /"huge"/, /base, small, micro, tiny/)
@@ -64,7 +76,7 @@ config('a wrong value names key, wanted and got', () => {
 config('keys that disagree are told', () => {
   refused({ preset: 'tiny', P: 7 }, /P must divide M/, /M = 32, P = 7/)
   refused({ preset: 'tiny', H: 5 }, /H must divide E/)
-  refused({ augment: { blur_min: 9 } }, /blur_min/, /blur_max/)
+  refused({ augment: { blur: { min: 9 } } }, /augment\.blur\.min/, /augment\.blur\.max/, /9 and 7/)
 })
 
 config('paradigms keep the number of blocks', () => {
