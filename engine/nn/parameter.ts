@@ -1,8 +1,9 @@
 /**
  * Parameters: tensors that training changes. A module is any object whose fields (nested, in arrays too) hold parameters; the
- * path to a field is its name in a checkpoint. `flatten` moves all parameters of a module into one buffer, of which
- * each becomes a view: an optimiser step, an EMA or a clip is then one dispatch, whatever the number of parameters.
+ * path to a field is its name in a checkpoint. `flatten` moves all parameters of a module into a few flat buffers, of which
+ * each becomes a view: an optimiser step, an EMA or a clip is then one dispatch per buffer, whatever the number of parameters.
  */
+import { LimitError } from '../device/errors.ts'
 import { type HostArray, toHostArray } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import * as b from '../ops/build.ts'
@@ -11,11 +12,15 @@ import { formatShape, numel, type Shape, ShapeError, sameShape } from '../shape.
 import { Tensor } from '../tensor.ts'
 
 /** Offsets are whole multiples of 256 bytes, so that gradients can be written straight into their place. */
-const alignment = 64
+export const alignment = 64
+
+/** Buffers are whole multiples of this many elements, so that a norm can be summed in equal rows. */
+export const rowLength = 1024
 
 export class Parameter extends Tensor {
-  private view: { of: Node; node: Node } | undefined
-  private home: { flat: FlatParameters; offset: number } | undefined
+  private home: { flat: FlatParameters; chunk: number; offset: number } | undefined
+  /** The flat buffer's node that the view was made of. */
+  private viewed: Node | undefined
   private readonly dims: Shape
 
   constructor(values: ArrayLike<number>, shape: Shape) {
@@ -28,12 +33,18 @@ export class Parameter extends Tensor {
 
   override get node(): Node {
     if (!this.home) return this.current
-    const { flat, offset } = this.home
-    if (this.view?.of !== flat.node) {
-      const part = b.slice(flat.node, [offset], [numel(this.dims)])
-      this.view = { of: flat.node, node: b.reshape(part, this.dims) }
+    const { flat, chunk, offset } = this.home
+    const whole = flat.nodes[chunk]!
+    if (this.viewed !== whole) {
+      this.viewed = whole
+      // Replaces the initial values too: they must not stay in host memory beside the buffer.
+      this.current = b.reshape(b.slice(whole, [offset], [numel(this.dims)]), this.dims)
     }
-    return this.view.node
+    return this.current
+  }
+
+  override get shape(): Shape {
+    return this.dims
   }
 
   /** Initial values, while the parameter has not been flattened. */
@@ -45,8 +56,9 @@ export class Parameter extends Tensor {
     return this.home?.flat
   }
 
-  moveInto(flat: FlatParameters, offset: number): void {
-    this.home = { flat, offset }
+  moveInto(flat: FlatParameters, chunk: number, offset: number): void {
+    this.home = { flat, chunk, offset }
+    void this.node
   }
 }
 
@@ -58,7 +70,8 @@ export function namedParameters(module: Module, prefix = ''): Map<string, Parame
   const seen = new Set<object>()
   const visit = (value: unknown, name: string) => {
     if (value instanceof Parameter) {
-      if (![...found.values()].includes(value)) found.set(name, value)
+      if (!seen.has(value)) found.set(name, value)
+      seen.add(value)
     } else if (
       value &&
       typeof value === 'object' &&
@@ -77,45 +90,90 @@ export function namedParameters(module: Module, prefix = ''): Map<string, Parame
 
 export const parameters = (module: Module): Parameter[] => [...namedParameters(module).values()]
 
-/** All parameters of a module in one f32 buffer. */
-export class FlatParameters {
-  node: Node
-  readonly names: readonly string[]
+/** One flat buffer: parameters `first` … `end`−1 of the layout, parameter first + i at element `offsets[i]`. */
+interface Chunk {
+  readonly first: number
+  readonly end: number
   readonly offsets: readonly number[]
-  readonly shapes: readonly Shape[]
   readonly total: number
+}
 
-  constructor(readonly byName: ReadonlyMap<string, Parameter>) {
+export interface FlattenOptions {
+  /** Largest bytes of one flat buffer; default what the device can bind at once. */
+  readonly chunkBytes?: number
+}
+
+/** Values by parameter name. */
+type Values = ReadonlyMap<string, { data: ArrayLike<number> }>
+
+/**
+ * All parameters of a module in a few f32 buffers ("chunks"): one, unless they exceed what the device binds at once. A list of nodes,
+ * one per chunk, stands for the parameters or for anything laid out like them (gradients, moments).
+ */
+export class FlatParameters {
+  /** Current values, one node per chunk; every assignment replaces its node. */
+  nodes: Node[]
+  readonly names: readonly string[]
+  readonly shapes: readonly Shape[]
+  readonly chunks: readonly Chunk[]
+
+  /** @throws LimitError naming the parameter that alone exceeds a buffer */
+  constructor(
+    readonly byName: ReadonlyMap<string, Parameter>,
+    options: FlattenOptions = {},
+  ) {
     const list = [...byName.values()]
     this.names = [...byName.keys()]
     this.shapes = list.map((p) => p.shape)
-    let total = 0
-    this.offsets = this.shapes.map((shape) => {
-      const at = total
-      total += Math.ceil(numel(shape) / alignment) * alignment
-      return at
-    })
-    this.total = Math.max(total, alignment)
-    const values = new Float32Array(this.total)
-    list.forEach((p, i) => {
+    this.chunks = layChunks(this.names, this.shapes, options.chunkBytes ?? currentDevice().bindableBytes)
+    const initial = list.map((p, i) => {
       if (!p.initial) throw new Error(`flatten: parameter '${this.names[i]}' already belongs to another flat storage`)
-      values.set(p.initial as Float32Array, this.offsets[i]!)
+      return p.initial as Float32Array
     })
-    this.node = currentDevice().leafFrom(values, [this.total], 'f32', 'parameters')
-    list.forEach((p, i) => p.moveInto(this, this.offsets[i]!))
+    this.nodes = this.upload('parameters', (values, offset, i) => values.set(initial[i]!, offset))
+    this.chunks.forEach(({ first, offsets }, chunk) =>
+      offsets.forEach((offset, i) => list[first + i]!.moveInto(this, chunk, offset)),
+    )
   }
 
-  /** A further flat buffer of this layout; `value(name, shape)` per parameter, `gap` between them. */
-  like(value: (name: string, shape: Shape) => number, gap = 0): Node {
-    const values = new Float32Array(this.total).fill(gap)
-    this.offsets.forEach((at, i) =>
-      values.fill(value(this.names[i]!, this.shapes[i]!), at, at + numel(this.shapes[i]!)),
-    )
-    return currentDevice().leafFrom(values, [this.total], 'f32', 'optimiser state')
+  /** Elements of all chunks, gaps included. */
+  get total(): number {
+    return this.chunks.reduce((sum, c) => sum + c.total, 0)
+  }
+
+  /** New buffers of this layout, filled by `fill(values, offset, parameter)`; zero where it writes nothing. */
+  private upload(what: string, fill: (values: Float32Array, offset: number, parameter: number) => void): Node[] {
+    return this.chunks.map(({ first, offsets, total }) => {
+      const values = new Float32Array(total)
+      offsets.forEach((offset, i) => fill(values, offset, first + i))
+      return currentDevice().leafFrom(values, [total], 'f32', what)
+    })
+  }
+
+  /** Further buffers of this layout, all zero. */
+  zeros(what = 'optimiser state'): Node[] {
+    return this.upload(what, () => undefined)
+  }
+
+  /**
+   * Per chunk, one f32 for every 64 elements: how many of them belong to a parameter (the rest is a gap), negative where `marked`
+   * says no.
+   */
+  blocks(marked: (name: string, shape: Shape) => boolean): Node[] {
+    return this.chunks.map(({ first, offsets, total }) => {
+      const values = new Float32Array(total / alignment)
+      offsets.forEach((offset, i) => {
+        const shape = this.shapes[first + i]!
+        const sign = marked(this.names[first + i]!, shape) ? 1 : -1
+        for (let left = numel(shape), at = offset / alignment; left > 0; left -= alignment, at++)
+          values[at] = sign * Math.min(left, alignment)
+      })
+      return currentDevice().leafFrom(values, [values.length], 'f32', 'optimiser state')
+    })
   }
 
   /** Gradients (one a parameter, in order) laid out like the parameters. */
-  pack(grads: readonly Node[]): Node {
+  pack(grads: readonly Node[]): Node[] {
     if (grads.length !== this.names.length)
       throw new ShapeError(`optimiser: ${grads.length} gradients for ${this.names.length} parameters`)
     grads.forEach((g, i) => {
@@ -124,42 +182,84 @@ export class FlatParameters {
           `optimiser: gradient of '${this.names[i]}' is ${formatShape(g.shape)}, the parameter ${formatShape(this.shapes[i]!)}`,
         )
     })
-    return b.record(
-      'pack',
-      grads.map((g) => b.cast(g, 'f32')),
-      { offsets: this.offsets, total: this.total },
+    return this.chunks.map(({ first, end, offsets, total }) =>
+      b.record(
+        'pack',
+        grads.slice(first, end).map((g) => b.cast(g, 'f32')),
+        { offsets, total },
+      ),
     )
   }
 
-  /** Values by name, read from the device. */
-  async read(node: Node = this.node): Promise<Map<string, { shape: Shape; data: Float32Array }>> {
-    const all = (await currentDevice().read(node)) as Float32Array
-    return new Map(
-      this.names.map((name, i) => [
-        name,
-        { shape: this.shapes[i]!, data: all.slice(this.offsets[i]!, this.offsets[i]! + numel(this.shapes[i]!)) },
-      ]),
-    )
+  /** Values by name, read from the device, one chunk after the other. */
+  async read(nodes: readonly Node[] = this.nodes): Promise<Map<string, { shape: Shape; data: Float32Array }>> {
+    const values = new Map<string, { shape: Shape; data: Float32Array }>()
+    const asked = [...nodes]
+    for (const [chunk, { first, offsets }] of this.chunks.entries()) {
+      const all = (await currentDevice().read(asked[chunk]!)) as Float32Array
+      offsets.forEach((offset, i) => {
+        const shape = this.shapes[first + i]!
+        values.set(this.names[first + i]!, { shape, data: all.slice(offset, offset + numel(shape)) })
+      })
+    }
+    return values
   }
 
   /** Replaces the values of all parameters at once. Names and shapes must have been checked (`checkState`). */
-  write(state: ReadonlyMap<string, { data: ArrayLike<number> }>, target: Node = this.node): Node {
-    const values = new Float32Array(this.total)
-    this.names.forEach((name, i) => values.set(Float32Array.from(state.get(name)!.data), this.offsets[i]!))
-    const node = b.record('assign', [target, b.hostLeaf(values, [this.total], 'f32')], {})
-    currentDevice().addEffect(node)
-    if (target === this.node) this.node = node
-    return node
+  write(state: Values): void {
+    this.nodes = this.assign(this.nodes, state)
+  }
+
+  /** Records that buffers of this layout take the values of `state`; returns the nodes that stand for them from then on. */
+  assign(targets: readonly Node[], state: Values): Node[] {
+    return this.chunks.map(({ first, offsets, total }, chunk) => {
+      const values = new Float32Array(total)
+      offsets.forEach((offset, i) => values.set(state.get(this.names[first + i]!)!.data, offset))
+      const node = b.record('assign', [targets[chunk]!, b.hostLeaf(values, [total], 'f32')], {})
+      currentDevice().addEffect(node)
+      return node
+    })
   }
 }
 
-/** Moves a module's parameters into one buffer on the default device; once per module. */
-export function flatten(module: Module): FlatParameters {
+/** Parameters in order, each chunk filled up to `bytes`. */
+function layChunks(names: readonly string[], shapes: readonly Shape[], bytes: number): Chunk[] {
+  const limit = Math.floor(bytes / 4 / rowLength) * rowLength
+  const chunks: Chunk[] = []
+  let first = 0
+  let offsets: number[] = []
+  let used = 0
+  const close = (end: number) => {
+    chunks.push({ first, end, offsets, total: Math.max(Math.ceil(used / rowLength) * rowLength, rowLength) })
+    ;[first, offsets, used] = [end, [], 0]
+  }
+  shapes.forEach((shape, i) => {
+    const size = Math.ceil(numel(shape) / alignment) * alignment
+    if (size > limit)
+      throw new LimitError(
+        {
+          limit: 'maxStorageBufferBindingSize',
+          needed: 4 * size,
+          available: 4 * limit,
+          fix: 'A parameter must fit one buffer: split it into several parameters, and concat their results.',
+        },
+        `parameter '${names[i]}' ${formatShape(shape)}`,
+      )
+    if (used + size > limit) close(i)
+    offsets.push(used)
+    used += size
+  })
+  if (offsets.length || !chunks.length) close(shapes.length)
+  return chunks
+}
+
+/** Moves a module's parameters into flat buffers on the default device; once per module. */
+export function flatten(module: Module, options?: FlattenOptions): FlatParameters {
   const named = namedParameters(module)
   const flats = new Set([...named.values()].map((p) => p.flat))
   const [only] = flats
   if (flats.size === 1 && only) return only
-  return new FlatParameters(named)
+  return new FlatParameters(named, options)
 }
 
 export interface StateMismatch {

@@ -1,14 +1,14 @@
 /**
- * AdamW (Loshchilov and Hutter 2019) over flat storage: one dispatch a step. The gradient norm is clipped on the device, and a step
- * whose gradient is not finite changes nothing.
+ * AdamW (Loshchilov and Hutter 2019) over flat storage: one dispatch per flat buffer a step. The gradient norm over all of them is
+ * taken and clipped on the device, and a step whose gradient is not finite changes nothing.
  */
 import { adamwHyperWords } from '../../kernels/optimizer/adamw.ts'
 import type { Node } from '../graph.ts'
-import { type FlatParameters, flatten, type Module } from '../nn/parameter.ts'
+import { alignment, type FlatParameters, flatten, type Module, rowLength } from '../nn/parameter.ts'
 import * as b from '../ops/build.ts'
 import { currentDevice } from '../runtime/device.ts'
 import { registerAssigned } from '../runtime/settle.ts'
-import type { Shape } from '../shape.ts'
+import { type Shape, ShapeError } from '../shape.ts'
 import { Tensor } from '../tensor.ts'
 
 export interface AdamWOptions {
@@ -27,9 +27,11 @@ export class AdamW {
   lr: number
   /** Steps recorded so far. */
   steps = 0
-  private m: Node
-  private v: Node
-  private readonly decay: Node
+  /** Moments, laid out like the parameters: one node per chunk. */
+  private m: Node[]
+  private v: Node[]
+  /** Per 64 elements: how many belong to a parameter, negative where it does not decay. */
+  private readonly blocks: Node[]
   private readonly options: Required<Omit<AdamWOptions, 'lr' | 'decays'>>
   /** Norm of the last gradient before clipping; a scalar tensor. */
   gradientNorm: Tensor | undefined
@@ -46,10 +48,9 @@ export class AdamW {
     const decays = options.decays ?? ((_: string, shape: Shape) => shape.length >= 2)
     this.lr = lr
     this.options = { betas, epsilon, weightDecay, clip }
-    this.m = this.flat.like(() => 0)
-    this.v = this.flat.like(() => 0)
-    // −1 marks the gaps between parameters, which the kernel leaves alone.
-    this.decay = this.flat.like((name, shape) => (decays(name, shape) ? 1 : 0), -1)
+    this.m = this.flat.zeros()
+    this.v = this.flat.zeros()
+    this.blocks = this.flat.blocks(decays)
   }
 
   /** Records one step; it runs with whatever is computed next. `grads`: one a parameter, in order, or by name. */
@@ -64,8 +65,10 @@ export class AdamW {
     }
     const host = b.hostLeaf(words(), [8], 'f32')
     host.refresh = words
-    const inside = b.binary('greaterEqual', this.decay, b.full([], 0))
-    const norm = b.unary('sqrt', b.sum(b.where(inside, b.square(g), b.full([], 0))))
+    const norm = b.unary(
+      'sqrt',
+      g.map((chunk, i) => sumOfSquares(chunk, this.blocks[i]!)).reduce((total, part) => b.add(total, part)),
+    )
     this.gradientNorm = new Tensor(norm)
     const limit = this.options.clip
     const factor = Number.isFinite(limit)
@@ -74,13 +77,15 @@ export class AdamW {
     // 0 tells the kernel to skip. Tested on the bits: drivers fold comparisons with NaN away.
     const clip = b.reshape(b.where(b.unary('isFinite', norm), factor, b.full([], 0)), [1])
     const hyper = b.concat([b.narrow(host, 0, 0, 7), clip], 0)
-    const node = b.record('adamw', [this.flat.node, this.m, this.v, g, hyper, this.decay], {})
-    const [m, v] = [b.pick(node, 1), b.pick(node, 2)]
-    registerAssigned(node, [node, m, v])
-    currentDevice().addEffect(node)
-    this.flat.node = node
-    this.m = m
-    this.v = v
+    g.forEach((chunk, i) => {
+      const node = b.record('adamw', [this.flat.nodes[i]!, this.m[i]!, this.v[i]!, chunk, hyper, this.blocks[i]!], {})
+      const [m, v] = [b.pick(node, 1), b.pick(node, 2)]
+      registerAssigned(node, [node, m, v])
+      currentDevice().addEffect(node)
+      this.flat.nodes[i] = node
+      this.m[i] = m
+      this.v[i] = v
+    })
   }
 
   /** Moments by name, for checkpoints. */
@@ -98,8 +103,8 @@ export class AdamW {
     v: ReadonlyMap<string, { data: ArrayLike<number> }>
   }): void {
     this.steps = state.steps
-    this.m = this.flat.write(state.m, this.m)
-    this.v = this.flat.write(state.v, this.v)
+    this.m = this.flat.assign(this.m, state.m)
+    this.v = this.flat.assign(this.v, state.v)
   }
 }
 
@@ -109,19 +114,35 @@ function named(grads: ReadonlyMap<string, Tensor>, name: string): Tensor {
   return g
 }
 
+/** Σ g² of one chunk without its gaps, which hold anything: rows first, then their sums, so that many workgroups share the work. */
+function sumOfSquares(g: Node, blocks: Node): Node {
+  const rows = g.shape[0]! / rowLength
+  const count = b.reshape(b.unary('abs', blocks), [rows, rowLength / alignment, 1])
+  const inside = b.binary('less', b.iota(alignment, 'f32'), count)
+  const squares = b.where(inside, b.square(b.reshape(g, [rows, rowLength / alignment, alignment])), b.full([], 0))
+  return b.sum(b.sum(squares, [1, 2]))
+}
+
+/** Records `to` ← value(to, from) over two modules of the same layout. */
+function update(what: string, to: FlatParameters, from: FlatParameters, value: (to: Node, from: Node) => Node): void {
+  const layout = (flat: FlatParameters) => flat.chunks.map((c) => `${c.offsets}/${c.total}`).join(';')
+  if (layout(to) !== layout(from))
+    throw new ShapeError(`${what}: the two modules have other parameters, or were flattened with another chunkBytes`)
+  to.nodes = to.nodes.map((node, i) => {
+    const assigned = b.record('assign', [node, value(node, from.nodes[i]!)], {})
+    currentDevice().addEffect(assigned)
+    return assigned
+  })
+}
+
 /** θ_teacher ← α θ_teacher + (1−α) θ_student over flat storage, recorded to run after the student's own update. */
 export function emaUpdate(teacher: FlatParameters, student: FlatParameters, alpha: number): void {
-  const value = b.add(b.scale(teacher.node, alpha), b.scale(student.node, 1 - alpha))
-  const node = b.record('assign', [teacher.node, value], {})
-  currentDevice().addEffect(node)
-  teacher.node = node
+  update('emaUpdate', teacher, student, (t, s) => b.add(b.scale(t, alpha), b.scale(s, 1 - alpha)))
 }
 
 /** Copies all of `from` into `to`, a module of the same layout. */
 export function copyParameters(to: FlatParameters, from: FlatParameters): void {
-  const node = b.record('assign', [to.node, from.node], {})
-  currentDevice().addEffect(node)
-  to.node = node
+  update('copyParameters', to, from, (_, value) => value)
 }
 
 export const adamW = (module: Module, options?: AdamWOptions): AdamW => new AdamW(module, options)

@@ -82,6 +82,11 @@ export class Device {
     return this.memory.stats
   }
 
+  /** Bytes that one binding, hence one tensor, may have. */
+  get bindableBytes(): number {
+    return Math.min(this.gpu.limits.maxStorageBufferBindingSize, this.gpu.limits.maxBufferSize)
+  }
+
   /** Runs `work` after everything that was asked for before it. */
   private queued<T>(work: () => Promise<T>): Promise<T> {
     const result = this.line.then(work, work)

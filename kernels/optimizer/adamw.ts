@@ -4,8 +4,8 @@
  *   g ← clip · g,  m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,
  *   p ← p − lr·( m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε) + λ·decay·p )
  *
- * p, m, v, g, decay: f32 [count]. `decay` is 1 where weight decay applies, 0 where not, −1 between
- * parameters, where nothing is touched. `hyper` (f32[8]) holds
+ * p, m, v, g: f32 [count]. `blocks` has one f32 for every 64 elements: how many of them, from the first, belong to a parameter
+ * (the others are a gap, where nothing is touched), negative where no weight decay applies. `hyper` (f32[8]) holds
  * lr, β₁, β₂, ε, λ, 1−β₁ᵗ, 1−β₂ᵗ, clip: written per step, so that the launch itself never changes. A gradient whose clip
  * factor is 0 or not finite leaves everything as it was: a step that overflowed is skipped, not applied.
  *
@@ -14,43 +14,49 @@
 import { type Binding, type Capabilities, ceilDiv, declareBindings, foldGrid, type Variant } from '../kernel.ts'
 
 export interface AdamwProblem {
-  /** Elements of the flat storage. */
+  /** Elements of the flat storage, a multiple of 64. */
   readonly count: number
 }
 
 export const adamwHyperCount = 8
 
-/** Bindings: p, m, v (read_write), g, hyper, decay (read). */
+/** Elements that share an entry of `blocks`: also the workgroup's size, so that a workgroup steps from block to block. */
+const block = 64
+
+/** Bindings: p, m, v (read_write), g, hyper, blocks (read). */
 export function adamwVariants({ count }: AdamwProblem, caps: Capabilities): Variant[] {
   const bindings: Binding[] = [
     ...['p', 'm', 'v'].map((name): Binding => ({ name, type: 'f32', access: 'read_write' })),
-    ...['g', 'hyper', 'decay'].map((name): Binding => ({ name, type: 'f32', access: 'read' })),
+    ...['g', 'hyper', 'blocks'].map((name): Binding => ({ name, type: 'f32', access: 'read' })),
   ]
   const build = (perThread: number) => ({
     label: `adamw.${perThread}`,
     wgsl: `${declareBindings(bindings)}
-@compute @workgroup_size(64)
+@compute @workgroup_size(${block})
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) lid: u32) {
   let clip = hyper[7];
   if (clip == 0.0 || (bitcast<u32>(clip) & 0x7f800000u) == 0x7f800000u) { return; }
   let lr = hyper[0]; let b1 = hyper[1]; let b2 = hyper[2];
-  let first = (wid.y * nwg.x + wid.x) * ${64 * perThread}u + lid;
+  let first = (wid.y * nwg.x + wid.x) * ${perThread}u;
   for (var j = 0u; j < ${perThread}u; j++) {
-    let i = first + j * 64u;
-    if (i >= ${count}u || decay[i] < 0.0) { continue; }
+    if (first + j >= ${count / block}u) { return; }
+    let inside = blocks[first + j];
+    if (f32(lid) >= abs(inside)) { continue; }
+    let decay = select(0.0, hyper[4], inside > 0.0);
+    let i = (first + j) * ${block}u + lid;
     let grad = g[i] * clip;
     let m1 = b1 * m[i] + (1.0 - b1) * grad;
     let v1 = b2 * v[i] + (1.0 - b2) * grad * grad;
     m[i] = m1;
     v[i] = v1;
-    p[i] = p[i] - lr * ((m1 / hyper[5]) / (sqrt(v1 / hyper[6]) + hyper[3]) + hyper[4] * decay[i] * p[i]);
+    p[i] = p[i] - lr * ((m1 / hyper[5]) / (sqrt(v1 / hyper[6]) + hyper[3]) + decay * p[i]);
   }
 }
 `,
     bindings,
     uniforms: new Uint32Array(0),
-    grid: foldGrid(ceilDiv(count, 64 * perThread), caps.maxGrid),
-    cost: { flops: 18 * count, bytes: 32 * count },
+    grid: foldGrid(ceilDiv(count, block * perThread), caps.maxGrid),
+    cost: { flops: 18 * count, bytes: 28 * count },
   })
   return [4, 1].map((n) => ({ name: `adamw.${n}`, program: () => build(n) }))
 }
@@ -78,7 +84,7 @@ export const adamwHyperWords = (h: AdamwHyper): Float32Array<ArrayBuffer> =>
     h.clip,
   )
 
-/** Plain loops in float64, in place on copies. */
+/** Plain loops in float64, on copies; `decay` is 1 where weight decay applies, 0 where not, −1 in gaps. */
 export function adamwReference(
   p: ArrayLike<number>,
   m: ArrayLike<number>,
