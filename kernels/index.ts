@@ -2,6 +2,7 @@
 export * from './attention/attention.ts'
 export { type AttentionBackward, attentionBackwardPrograms } from './attention/gradients.ts'
 export { attentionBackwardReference, attentionReference } from './attention/reference.ts'
+export * from './ceiling/ceiling.ts'
 export * from './conv2d/conv2d.ts'
 export { conv2dBackwardInputReference, conv2dBackwardWeightReference, conv2dReference } from './conv2d/reference.ts'
 export * from './jacobi/jacobi.ts'

@@ -16,6 +16,7 @@ import type { Chooser, Plan } from '../plan/plan.ts'
 import { buildPlan } from '../plan/planner.ts'
 import { numel, type Shape } from '../shape.ts'
 import { Executable, Pipelines } from './executable.ts'
+import type { Observer } from './observer.ts'
 import { canonical, checkVersion, reassign, settle } from './settle.ts'
 import { Memory, type MemoryStats, type Storage } from './storage.ts'
 
@@ -56,6 +57,7 @@ export class Device {
   choose: Chooser = (_, variants) => variants[0]!.program()
   /** Off: every op gets a launch and a buffer of its own; for checking what fusion does. */
   fuse = true
+  private observer: Observer | undefined
   plansBuilt = 0
   submits = 0
   private running = 'nothing'
@@ -186,6 +188,7 @@ export class Device {
 
   /** Plan of these nodes with the assignments that are due, from the cache where the structure is known. */
   private async prepare(nodes: readonly Node[], label: string) {
+    const began = performance.now()
     const side = this.pending.splice(0)
     try {
       const roots = nodes.filter((n) => !n.realized)
@@ -200,6 +203,7 @@ export class Device {
         cached = { executable: await Executable.create(plan, this.gpu, this.memory, this.pipelines, leaves, label) }
         this.plans.set(key, cached)
       }
+      this.observer?.planned(label, performance.now() - began)
       return { executable: cached.executable, leaves, roots, side }
     } catch (error) {
       this.pending.unshift(...side)
@@ -211,7 +215,7 @@ export class Device {
     this.check()
     const { executable, leaves, roots, side } = await this.prepare(nodes, label)
     if (executable.plan.steps.length === 0 && roots.length === 0) return
-    const results = this.run(executable, leaves, label)
+    const results = await this.run(executable, leaves, label)
     settle(executable.plan, roots, side, results)
     if (this.caps.software) await this.waitQuietly(executable)
     this.check()
@@ -233,7 +237,7 @@ export class Device {
             inputs[i]!.host = d
           })
           if (data) for (const leaf of leaves) if (leaf.refresh) leaf.host = leaf.refresh()
-          const results = this.run(executable, leaves, label)
+          const results = await this.run(executable, leaves, label)
           if (data) reassign(side)
           else settle(executable.plan, roots, side, results)
           if (this.caps.software) await this.waitQuietly(executable)
@@ -245,16 +249,21 @@ export class Device {
   }
 
   /** One submit: uploads, bind groups, every dispatch. Returns the new buffers of the plan's results. */
-  private run(executable: Executable, leaves: readonly Node[], label: string): Storage[] {
+  private async run(executable: Executable, leaves: readonly Node[], label: string): Promise<Storage[]> {
     this.running = label
+    const began = performance.now()
     leaves.forEach((leaf, i) => {
       if (executable.isUpload(i)) executable.upload(i, leaf.host!)
     })
     const results = executable.plan.results.map((r) => this.memory.allocate(r.bytes, label))
-    const groups = executable.bind({ leaves: leaves.map((l) => l.storage as Storage), results })
-    const encoder = this.gpu.createCommandEncoder()
-    executable.encode(encoder, groups)
-    this.gpu.queue.submit([encoder.finish()])
+    const bound = { leaves: leaves.map((l) => l.storage as Storage), results }
+    const groups = executable.bind(bound)
+    if (this.observer) await this.observer.submit({ executable, groups, bound, label, began })
+    else {
+      const encoder = this.gpu.createCommandEncoder()
+      executable.encode(encoder, groups)
+      this.gpu.queue.submit([encoder.finish()])
+    }
     this.submits++
     return results
   }
@@ -273,40 +282,15 @@ export class Device {
       executable.duration = executable.duration ? Math.min(took, executable.duration * 0.7 + took * 0.3) : took
   }
 
-  /** Per-step GPU time in nanoseconds of computing `nodes` once, with the plan that ran. */
-  profile(nodes: readonly Node[]): Promise<{ plan: Plan; nanoseconds: number[] | undefined }> {
-    return this.queued(async () => {
-      const { executable, leaves, roots, side } = await this.prepare(nodes, 'profile')
-      const count = executable.plan.steps.length
-      const timed = this.gpu.features.has('timestamp-query') && count > 0 && count <= 2000
-      if (!timed) {
-        const results = this.run(executable, leaves, 'profile')
-        settle(executable.plan, roots, side, results)
-        return { plan: executable.plan, nanoseconds: undefined }
-      }
-      leaves.forEach((leaf, i) => {
-        if (executable.isUpload(i)) executable.upload(i, leaf.host!)
-      })
-      const results = executable.plan.results.map((r) => this.memory.allocate(r.bytes, 'profile'))
-      const groups = executable.bind({ leaves: leaves.map((l) => l.storage as Storage), results })
-      const querySet = this.gpu.createQuerySet({ type: 'timestamp', count: 2 * count })
-      const resolved = this.memory.create(16 * count, 0x200 | 0x04, 'timestamps')
-      const readback = this.memory.create(16 * count, 0x01 | 0x08, 'timestamps')
-      const encoder = this.gpu.createCommandEncoder()
-      executable.encode(encoder, groups, querySet)
-      encoder.resolveQuerySet(querySet, 0, 2 * count, resolved, 0)
-      encoder.copyBufferToBuffer(resolved, 0, readback, 0, 16 * count)
-      this.gpu.queue.submit([encoder.finish()])
-      settle(executable.plan, roots, side, results)
-      await readback.mapAsync(1)
-      const stamps = new BigUint64Array(readback.getMappedRange().slice(0))
-      for (const buffer of [resolved, readback]) buffer.destroy()
-      querySet.destroy()
-      return {
-        plan: executable.plan,
-        nanoseconds: Array.from({ length: count }, (_, i) => Number(stamps[2 * i + 1]! - stamps[2 * i]!)),
-      }
-    })
+  /** Lets `observer` watch, and submit, everything that runs until `work` is done. One at a time. */
+  async observe<T>(observer: Observer, work: () => Promise<T>): Promise<T> {
+    if (this.observer) throw new Error('This device is being observed already: profile and check one thing at a time.')
+    this.observer = observer
+    try {
+      return await work()
+    } finally {
+      this.observer = undefined
+    }
   }
 
   /** The plan that computing `nodes` would run, without running it. */

@@ -177,6 +177,12 @@ export class Executable {
     return groups
   }
 
+  /** What the storage bindings of step `i` are filled with, in order. */
+  resources(i: number, bound: Bound): GPUBufferBinding[] {
+    const slots = this.memory.slots(this.plan.slots, this.label)
+    return this.plan.steps[i]!.args.map((ref) => this.resource(ref, bound, slots))
+  }
+
   private resource(ref: BufferRef, bound: Bound, slots: readonly Resource[]): GPUBufferBinding {
     if (ref.kind === 'slot')
       return { buffer: slots[ref.slot]!.buffer, offset: ref.offset, size: Math.max(4, ref.bytes) }
@@ -184,26 +190,17 @@ export class Executable {
     return { buffer: this.uploads.get(ref.index) ?? bound.leaves[ref.index]!.buffer }
   }
 
-  /** Encodes every step into one pass. With `timestamps`, a pass per step and a query pair each. */
-  encode(encoder: GPUCommandEncoder, groups: readonly GPUBindGroup[], timestamps?: GPUQuerySet): void {
+  /** Encodes every step into one pass. */
+  encode(encoder: GPUCommandEncoder, groups: readonly GPUBindGroup[]): void {
     const { steps } = this.plan
-    if (timestamps) {
-      steps.forEach((_, i) => {
-        const pass = encoder.beginComputePass({
-          timestampWrites: { querySet: timestamps, beginningOfPassWriteIndex: 2 * i, endOfPassWriteIndex: 2 * i + 1 },
-        })
-        this.dispatch(pass, i, groups)
-        pass.end()
-      })
-      return
-    }
     if (!steps.length) return
     const pass = encoder.beginComputePass()
     for (let i = 0; i < steps.length; i++) this.dispatch(pass, i, groups)
     pass.end()
   }
 
-  private dispatch(pass: GPUComputePassEncoder, i: number, groups: readonly GPUBindGroup[]): void {
+  /** Encodes step `i`. */
+  dispatch(pass: GPUComputePassEncoder, i: number, groups: readonly GPUBindGroup[]): void {
     const [x, y, z] = this.plan.steps[i]!.program.grid
     pass.setPipeline(this.compiled[i]!.pipeline)
     pass.setBindGroup(0, groups[i]!)
