@@ -364,7 +364,7 @@ export const kernelLowerings = {
   adamw: (node, _, c) => [
     {
       program: pick(c, 'adamw', adamwVariants, { count: numel(node.shape) }),
-      args: [...outs(0, 1, 2), ...ins(3, 4, 5)],
+      args: [...outs(0, 1, 2), ...ins(3, 4, 5, 6)],
     },
   ],
 } satisfies { [K in OpName]?: Lowering<K> }

@@ -4,7 +4,7 @@ import { byteSize } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import { numel, type Shape } from '../shape.ts'
 import { resolvePick, type ValueRef } from './emit.ts'
-import type { Partition } from './partition.ts'
+import type { Partition, Place } from './partition.ts'
 import type { BufferRef, Plan, Step } from './plan.ts'
 import { assignSlots, type Lifetime } from './slots.ts'
 
@@ -35,7 +35,7 @@ export const leavesOf = (order: readonly Node[]): Node[] => order.filter((n) => 
 /** A step before memory is assigned. */
 export interface Draft {
   readonly program: Program
-  readonly args: readonly (ValueRef | { temp: number })[]
+  readonly args: readonly (Place | { temp: number })[]
   readonly writes: readonly ValueRef[]
   readonly reads: readonly ValueRef[]
   readonly ops: string
@@ -89,7 +89,7 @@ export function layOut(
 
   const steps: {
     program: Program
-    args: (ValueRef | { temp: number } | { pack: ValueRef; offset: number; bytes: number })[]
+    args: (Place | { temp: number } | { pack: ValueRef; offset: number; bytes: number })[]
     draft: Draft
   }[] = []
   for (const draft of ordered) {
@@ -151,9 +151,10 @@ export function layOut(
       if ('temp' in a) return { kind: 'slot', slot: slotById.get(tempIds[a.temp]!)!, offset: 0, bytes: temps[a.temp]! }
       if ('pack' in a) return { kind: 'slot', slot: slotById.get(key(a.pack))!, offset: a.offset, bytes: a.bytes }
       const outside = external(a)
-      if (outside) return outside
+      if (outside) return a.window && outside.kind !== 'slot' ? { ...outside, window: a.window } : outside
       const { id, offset, bytes } = home(a)
-      return { kind: 'slot', slot: slotById.get(id)!, offset, bytes }
+      const part = a.window ?? { offset: 0, bytes }
+      return { kind: 'slot', slot: slotById.get(id)!, offset: offset + part.offset, bytes: part.bytes }
     }),
   }))
   let peak = 0

@@ -6,11 +6,13 @@
  * end of that chain, which becomes its epilogue.
  */
 import { topological, valueInputs } from '../autograd.ts'
+import { byteSize } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import type { OpName } from '../ops/names.ts'
 import { pointwise } from '../ops/pointwise.ts'
 import { contiguousStrides, numel } from '../shape.ts'
 import { resolvePick, type ValueRef } from './emit.ts'
+import { bindingAlignment, type Window } from './plan.ts'
 import { constant, dot, type Index, plus, reshapeCoordinates, times, variable } from './symbolic.ts'
 
 const views = new Set<OpName>(['reshape', 'permute', 'expand', 'slice', 'detach', 'withGradient'])
@@ -23,9 +25,14 @@ export const isReduction = (node: Node): boolean => reductions.has(node.op)
 /** Ops that are launched as kernels of their own, whatever surrounds them. */
 export const isKernel = (node: Node): boolean => !isPointwise(node) && !inlined.has(node.op) && !isReduction(node)
 
+/** A value in memory, or the part of it that a binding shows. */
+export interface Place extends ValueRef {
+  readonly window?: Window | undefined
+}
+
 /** A value in memory seen through strides: element c of the view stands at offset + Σ c·stride. */
 export interface Operand {
-  readonly ref: ValueRef
+  readonly ref: Place
   readonly shape: readonly number[]
   readonly strides: readonly number[]
   readonly offset: number
@@ -61,9 +68,29 @@ export function stridedView(
   return { base: x, strides, offset: index.constant }
 }
 
-export const isContiguous = (shape: readonly number[], strides: readonly number[], offset: number): boolean => {
+/** A view of `node` (as `stridedView` gives it) as a kernel's operand, which starts where a binding may start. */
+export function operandOf(
+  { shape, dtype }: Pick<Node, 'shape' | 'dtype'>,
+  { base, strides, offset }: { base: ValueRef; strides: readonly number[]; offset: number },
+): Operand {
+  if (offset === 0) return { ref: base, shape, strides, offset }
+  const size = byteSize(dtype)
+  const start = Math.floor((offset * size) / bindingAlignment) * bindingAlignment
+  const rest = offset - start / size
+  const last = shape.reduce((at, d, i) => at + (d - 1) * strides[i]!, rest)
+  const whole = base.node.outputs[base.output]!
+  const available = Math.ceil((numel(whole.shape) * byteSize(whole.dtype)) / 4) * 4 - start
+  const bytes = Math.min(Math.ceil(((last + 1) * size) / 16) * 16, available)
+  return { ref: { ...base, window: { offset: start, bytes } }, shape, strides, offset: rest }
+}
+
+/** Whether elements stand one after another, from a place where a binding may start. */
+export const isContiguous = (
+  { shape, dtype }: Pick<Node, 'shape' | 'dtype'>,
+  { strides, offset }: { strides: readonly number[]; offset: number },
+): boolean => {
   const want = contiguousStrides(shape)
-  return offset === 0 && shape.every((d, i) => d === 1 || strides[i] === want[i])
+  return (offset * byteSize(dtype)) % bindingAlignment === 0 && shape.every((d, i) => d === 1 || strides[i] === want[i])
 }
 
 export interface Partition {
@@ -118,14 +145,14 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
     if (given(resolvePick(x).node)) return
     const view = stridedView(x, (n) => stored.has(n))
     const base = view && resolvePick(view.base).node
-    const usable =
-      view &&
-      base!.op !== 'constant' &&
-      (options.acceptsStrides(kernel, index) || isContiguous(x.shape, view.strides, view.offset))
+    const usable = view && base!.op !== 'constant' && (options.acceptsStrides(kernel, index) || isContiguous(x, view))
     store(usable ? view.base : x)
     operands.add(usable ? base! : x)
   }
-  for (const node of order) if (!given(node) && isKernel(node)) node.inputs.forEach((_, i) => storeOperand(node, i))
+  for (const node of order)
+    if (!given(node) && isKernel(node))
+      // What is assigned is computed where it is written, unless it stands in memory anyway.
+      node.inputs.forEach((_, i) => (node.op === 'assign' && i === 1) || storeOperand(node, i))
 
   const epilogue = new Map<Node, Node>()
   const reducedInto = new Set<Node>()

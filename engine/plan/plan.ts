@@ -12,9 +12,18 @@ export type Chooser = (kernel: string, variants: readonly Variant[], problem: ob
 export type BufferRef =
   | { readonly kind: 'slot'; readonly slot: number; readonly offset: number; readonly bytes: number }
   /** A value that exists before the plan runs: leaf `index` in the order of `leavesOf`. */
-  | { readonly kind: 'leaf'; readonly index: number }
+  | { readonly kind: 'leaf'; readonly index: number; readonly window?: Window | undefined }
   /** A wanted value, whose buffer is new with every run. */
-  | { readonly kind: 'result'; readonly index: number }
+  | { readonly kind: 'result'; readonly index: number; readonly window?: Window | undefined }
+
+/** Part of a buffer that a binding shows, in bytes; the offset is a multiple of `bindingAlignment`. */
+export interface Window {
+  readonly offset: number
+  readonly bytes: number
+}
+
+/** What the offset of a storage binding may need to be a multiple of, in bytes, on any adapter. */
+export const bindingAlignment = 256
 
 export interface Step {
   readonly program: Program

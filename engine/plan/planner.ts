@@ -17,7 +17,16 @@ import {
   lowerMatmul,
 } from './kernels.ts'
 import { type Draft, layOut, overwrittenBy, packMarker } from './layout.ts'
-import { isKernel, type Operand, type Partition, partition, stridedView } from './partition.ts'
+import {
+  isContiguous,
+  isKernel,
+  type Operand,
+  operandOf,
+  type Partition,
+  type Place,
+  partition,
+  stridedView,
+} from './partition.ts'
 import type { Chooser, Plan } from './plan.ts'
 
 export interface PlannerOptions {
@@ -75,7 +84,7 @@ class Drafting {
 
   private push(
     program: Program,
-    inputs: readonly ValueRef[],
+    inputs: readonly Place[],
     outputs: readonly ValueRef[],
     node: Node,
     ops = node.op as string,
@@ -118,16 +127,10 @@ class Drafting {
         acceptsStrides(node, i) &&
         denseEnough(node, i, x.shape, view.strides)
       )
-        return { ref: base, shape: x.shape, strides: view.strides, offset: view.offset }
+        return operandOf(x, { base, strides: view.strides, offset: view.offset })
       const strides = contiguousStrides(x.shape)
-      if (
-        view &&
-        base &&
-        this.part.inMemory(base.node) &&
-        view.offset === 0 &&
-        x.shape.every((d, j) => d === 1 || view.strides[j] === strides[j])
-      )
-        return { ref: base, shape: x.shape, strides, offset: 0 }
+      if (view && base && this.part.inMemory(base.node) && isContiguous(x, view))
+        return operandOf(x, { base, strides, offset: view.offset })
       const direct = resolvePick(x)
       if (this.part.inMemory(direct.node)) return { ref: direct, shape: x.shape, strides, offset: 0 }
       return { ref: { node: this.copy(x), output: 0 }, shape: x.shape, strides, offset: 0 }
@@ -166,12 +169,12 @@ class Drafting {
         this.temps[firstTemp + a.temp] = a.bytes
         return { temp: firstTemp + a.temp }
       })
-      const isRef = (r: ValueRef | { temp: number }): r is ValueRef => 'node' in r
-      const writes = refs.filter((r, i): r is ValueRef => isRef(r) && 'out' in args[i]!)
+      const isRef = (r: Place | { temp: number }): r is Place => 'node' in r
+      const writes = refs.filter((r, i): r is Place => isRef(r) && 'out' in args[i]!)
       this.drafts.push({
         program,
         args: refs,
-        reads: [...refs.filter((r, i): r is ValueRef => isRef(r) && 'in' in args[i]!), ...overwrittenBy(writes)],
+        reads: [...refs.filter((r, i): r is Place => isRef(r) && 'in' in args[i]!), ...overwrittenBy(writes)],
         writes,
         ops: node.op,
         origin: node.origin,

@@ -186,8 +186,11 @@ export class Executable {
   private resource(ref: BufferRef, bound: Bound, slots: readonly Resource[]): GPUBufferBinding {
     if (ref.kind === 'slot')
       return { buffer: slots[ref.slot]!.buffer, offset: ref.offset, size: Math.max(4, ref.bytes) }
-    if (ref.kind === 'result') return { buffer: bound.results[ref.index]!.buffer }
-    return { buffer: this.uploads.get(ref.index) ?? bound.leaves[ref.index]!.buffer }
+    const buffer =
+      ref.kind === 'result'
+        ? bound.results[ref.index]!.buffer
+        : (this.uploads.get(ref.index) ?? bound.leaves[ref.index]!.buffer)
+    return ref.window ? { buffer, offset: ref.window.offset, size: ref.window.bytes } : { buffer }
   }
 
   /** Encodes every step into one pass. */
@@ -226,6 +229,7 @@ function checkLimits(plan: Plan, device: GPUDevice): void {
   for (const step of plan.steps)
     for (const ref of step.args) {
       if (ref.kind === 'slot') check(ref.bytes, step.ops, step.origin)
+      else if (ref.window) check(ref.window.bytes, step.ops, step.origin)
       else if (ref.kind === 'result') check(plan.results[ref.index]!.bytes, step.ops, step.origin)
     }
 }

@@ -6,8 +6,9 @@
  *
  * p, m, v, g: f32 [count]. `blocks` has one f32 for every 64 elements: how many of them, from the first, belong to a parameter
  * (the others are a gap, where nothing is touched), negative where no weight decay applies. `hyper` (f32[8]) holds
- * lr, β₁, β₂, ε, λ, 1−β₁ᵗ, 1−β₂ᵗ, clip: written per step, so that the launch itself never changes. A gradient whose clip
- * factor is 0 or not finite leaves everything as it was: a step that overflowed is skipped, not applied.
+ * lr, β₁, β₂, ε, λ, 1−β₁ᵗ, 1−β₂ᵗ, scale: written per step, so that the launch itself never changes. clip = scale · `factor`
+ * (f32[1], computed from the gradient's norm); where it is 0 or not finite everything stays as it was: a step that
+ * overflowed is skipped, not applied.
  *
  * Design: one invocation four elements; traffic 28 bytes an element, bound by memory on every adapter.
  */
@@ -23,18 +24,18 @@ export const adamwHyperCount = 8
 /** Elements that share an entry of `blocks`: also the workgroup's size, so that a workgroup steps from block to block. */
 const block = 64
 
-/** Bindings: p, m, v (read_write), g, hyper, blocks (read). */
+/** Bindings: p, m, v (read_write), g, hyper, factor, blocks (read). */
 export function adamwVariants({ count }: AdamwProblem, caps: Capabilities): Variant[] {
   const bindings: Binding[] = [
     ...['p', 'm', 'v'].map((name): Binding => ({ name, type: 'f32', access: 'read_write' })),
-    ...['g', 'hyper', 'blocks'].map((name): Binding => ({ name, type: 'f32', access: 'read' })),
+    ...['g', 'hyper', 'factor', 'blocks'].map((name): Binding => ({ name, type: 'f32', access: 'read' })),
   ]
   const build = (perThread: number) => ({
     label: `adamw.${perThread}`,
     wgsl: `${declareBindings(bindings)}
 @compute @workgroup_size(${block})
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) lid: u32) {
-  let clip = hyper[7];
+  let clip = hyper[7] * factor[0];
   if (clip == 0.0 || (bitcast<u32>(clip) & 0x7f800000u) == 0x7f800000u) { return; }
   let lr = hyper[0]; let b1 = hyper[1]; let b2 = hyper[2];
   let first = (wid.y * nwg.x + wid.x) * ${perThread}u;
