@@ -77,7 +77,11 @@ export class AdamW {
     // 0 tells the kernel to skip. Tested on the bits: drivers fold comparisons with NaN away.
     const clip = b.reshape(b.where(b.unary('isFinite', norm), factor, b.full([], 0)), [1])
     g.forEach((chunk, i) => {
-      const node = b.record('adamw', [this.flat.nodes[i]!, this.m[i]!, this.v[i]!, chunk, host, clip, this.blocks[i]!], {})
+      const node = b.record(
+        'adamw',
+        [this.flat.nodes[i]!, this.m[i]!, this.v[i]!, chunk, host, clip, this.blocks[i]!],
+        {},
+      )
       const [m, v] = [b.pick(node, 1), b.pick(node, 2)]
       registerAssigned(node, [node, m, v])
       currentDevice().addEffect(node)
