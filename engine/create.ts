@@ -21,6 +21,14 @@ function flattenNested(value: Nested, out: number[], shape: number[], depth: num
 const isTyped = (x: unknown): x is HostData => ArrayBuffer.isView(x)
 
 /** A tensor of numbers: nested arrays, or a typed array with its shape. The data are copied. */
+export function tensor(values: Int32Array, shape?: Shape): Tensor<'i32'>
+export function tensor(values: Uint32Array, shape?: Shape): Tensor<'u32'>
+export function tensor(values: Nested | HostData | Float64Array, shape?: Shape): Tensor<'f32'>
+export function tensor<D extends DType>(
+  values: Nested | HostData | Float64Array,
+  shape: Shape | undefined,
+  dtype: D,
+): Tensor<D>
 export function tensor(values: Nested | HostData | Float64Array, shape?: Shape, dtype?: DType): Tensor {
   if (isTyped(values)) {
     const kind = dtype ?? (values instanceof Int32Array ? 'i32' : values instanceof Uint32Array ? 'u32' : 'f32')
@@ -38,13 +46,35 @@ export function tensor(values: Nested | HostData | Float64Array, shape?: Shape, 
   return new Tensor(b.hostLeaf(toHostArray(flat, dtype ?? 'f32'), dims, dtype ?? 'f32'))
 }
 
-export const scalar = (value: number, dtype: DType = 'f32'): Tensor => tensor(value, [], dtype)
-export const full = (shape: Shape, value: number, dtype: DType = 'f32'): Tensor =>
-  new Tensor(b.full(shape, value, dtype))
-export const zeros = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 0, dtype)
-export const ones = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 1, dtype)
+/** Makers take the dtype last, f32 by default. */
+interface OfShape {
+  (shape: Shape): Tensor<'f32'>
+  <D extends DType>(shape: Shape, dtype: D): Tensor<D>
+}
+
+export function scalar(value: number): Tensor<'f32'>
+export function scalar<D extends DType>(value: number, dtype: D): Tensor<D>
+export function scalar(value: number, dtype: DType = 'f32'): Tensor {
+  return tensor(value, [], dtype)
+}
+
+export function full(shape: Shape, value: number): Tensor<'f32'>
+export function full<D extends DType>(shape: Shape, value: number, dtype: D): Tensor<D>
+export function full(shape: Shape, value: number, dtype: DType = 'f32'): Tensor {
+  return new Tensor(b.full(shape, value, dtype))
+}
+
+export const zeros: OfShape = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 0, dtype)
+export const ones: OfShape = (shape: Shape, dtype: DType = 'f32'): Tensor => full(shape, 1, dtype)
 
 /** start, start + step, … below end. */
+export function arange(start: number, end?: number, step?: number): Tensor<'f32'>
+export function arange<D extends DType>(
+  start: number,
+  end: number | undefined,
+  step: number | undefined,
+  dtype: D,
+): Tensor<D>
 export function arange(start: number, end?: number, step = 1, dtype: DType = 'f32'): Tensor {
   const [from, to] = end === undefined ? [0, start] : [start, end]
   const count = Math.max(0, Math.ceil((to - from) / step))
@@ -52,20 +82,22 @@ export function arange(start: number, end?: number, step = 1, dtype: DType = 'f3
   return from === 0 && step === 1 ? index : index.mul(step).add(from)
 }
 
-export const eye = (n: number, dtype: DType = 'f32'): Tensor =>
-  arange(n, undefined, 1, 'i32')
-    .unsqueeze(1)
-    .equal(arange(n, undefined, 1, 'i32'))
-    .cast(dtype)
+/** The unit matrix [n, n]. */
+export function eye(n: number): Tensor<'f32'>
+export function eye<D extends DType>(n: number, dtype: D): Tensor<D>
+export function eye(n: number, dtype: DType = 'f32'): Tensor {
+  const index = arange(n, undefined, 1, 'i32')
+  return index.unsqueeze(1).equal(index).cast(dtype)
+}
 
-export const concat = (parts: readonly Tensor[], axis = 0): Tensor =>
+export const concat = <D extends DType>(parts: readonly Tensor<D>[], axis = 0): Tensor<D> =>
   new Tensor(
     b.concat(
       parts.map((p) => p.node),
       axis,
     ),
   )
-export const stack = (parts: readonly Tensor[], axis = 0): Tensor =>
+export const stack = <D extends DType>(parts: readonly Tensor<D>[], axis = 0): Tensor<D> =>
   new Tensor(
     b.stack(
       parts.map((p) => p.node),

@@ -1,6 +1,57 @@
 /** Element types of tensors. `bool` is stored as a u32 of 0 or 1; `f16` needs the adapter's `shader-f16`. */
 export type DType = 'f32' | 'f16' | 'i32' | 'u32' | 'bool'
 
+/** Dtypes that gradients exist for. */
+export type FloatDType = 'f32' | 'f16'
+/** Dtypes that count and address: indices, labels. */
+export type IndexDType = 'i32' | 'u32'
+
+/** Dtype of an op between a tensor and another, or a plain number: whole, with a fraction, or not known to the compiler. */
+interface Wider {
+  f32: { f32: 'f32'; f16: 'f32'; i32: 'f32'; u32: 'f32'; bool: 'f32'; whole: 'f32'; fraction: 'f32'; number: 'f32' }
+  f16: { f32: 'f32'; f16: 'f16'; i32: 'f16'; u32: 'f16'; bool: 'f16'; whole: 'f16'; fraction: 'f16'; number: 'f16' }
+  i32: {
+    f32: 'f32'
+    f16: 'f16'
+    i32: 'i32'
+    u32: 'i32'
+    bool: 'i32'
+    whole: 'i32'
+    fraction: 'f32'
+    number: 'i32' | 'f32'
+  }
+  u32: {
+    f32: 'f32'
+    f16: 'f16'
+    i32: 'i32'
+    u32: 'u32'
+    bool: 'u32'
+    whole: 'u32'
+    fraction: 'f32'
+    number: 'u32' | 'f32'
+  }
+  bool: { f32: 'f32'; f16: 'f16'; i32: 'i32'; u32: 'u32'; bool: 'bool'; whole: 'f32'; fraction: 'f32'; number: 'f32' }
+}
+
+interface Averages {
+  f32: 'f32'
+  f16: 'f16'
+  i32: 'f32'
+  u32: 'f32'
+  bool: 'f32'
+}
+
+export type NumberKind<N extends number> = number extends N
+  ? 'number'
+  : `${N}` extends `${bigint}`
+    ? 'whole'
+    : 'fraction'
+
+/** `promote` as a type. */
+export type Promote<A extends DType, B extends DType | NumberKind<any>> = Wider[A][B]
+/** Dtype of means: integers are averaged in f32. */
+export type Averaged<D extends DType> = Averages[D]
+
 export type HostArray = Float32Array | Int32Array | Uint32Array | Uint16Array
 
 const byteSizes: Record<DType, number> = { f32: 4, f16: 2, i32: 4, u32: 4, bool: 4 }

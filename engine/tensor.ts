@@ -3,7 +3,7 @@
  * `realize()` run whatever is needed, in one submit.
  */
 import { gradNodes } from './autograd.ts'
-import { type DType, isFloat } from './dtype.ts'
+import { type Averaged, type DType, type IndexDType, isFloat, type NumberKind, type Promote } from './dtype.ts'
 import type { Node } from './graph.ts'
 import * as b from './ops/build.ts'
 import type { BinaryOp, Conv2dAttrs, UnaryOp } from './ops/names.ts'
@@ -15,6 +15,16 @@ export type Axes = number | readonly number[]
 export type Nested = number | boolean | readonly Nested[]
 /** What an op takes beside a tensor: a number becomes a constant of the tensor's dtype. */
 export type Operand = Tensor | number
+/** What an operand brings to the dtype of an op. Where the operand is not known (the first line), neither is the dtype. */
+type Brings<X extends Operand> = boolean extends (X extends never ? true : false)
+  ? any
+  : X extends Tensor<infer E>
+    ? E
+    : X extends number
+      ? NumberKind<X>
+      : never
+/** Dtype of an op between a tensor of dtype D and an operand. */
+export type Combined<D extends DType, X extends Operand> = Promote<D, Brings<X>>
 
 export interface AttendOptions {
   /** Factor on q·k; default 1/√d. */
@@ -37,9 +47,13 @@ export interface ConvOptions {
 
 const pair = (x: number | readonly [number, number]): readonly [number, number] => (typeof x === 'number' ? [x, x] : x)
 
-export class Tensor {
+/**
+ * A tensor of dtype D. A plain `Tensor` says nothing about its dtype and fits everywhere; what ops return says more, so that a
+ * float tensor where indices are needed does not compile.
+ */
+export class Tensor<out D extends DType = any> {
   /** Filled by `backward()`. */
-  grad: Tensor | undefined
+  grad: Tensor<D> | undefined
   /** Parameters and tensors marked by `requireGrad()`: what `backward()` fills `.grad` of. */
   requiresGrad = false
   protected current: Node
@@ -56,8 +70,13 @@ export class Tensor {
     return this.node.shape
   }
 
-  get dtype(): DType {
-    return this.node.dtype
+  get dtype(): D {
+    return this.node.dtype as D
+  }
+
+  /** This tensor where the dtype of what is built from it is plain to people and not to the compiler. */
+  private get plain(): Tensor {
+    return this
   }
 
   get size(): number {
@@ -135,7 +154,7 @@ export class Tensor {
   }
 
   /** The same value as a constant: no gradient flows, and no history is kept. */
-  detach(): Tensor {
+  detach(): Tensor<D> {
     return new Tensor(b.detach(this.node))
   }
 
@@ -147,171 +166,172 @@ export class Tensor {
     return b.full([], x, isFloat(this.dtype) || integral ? this.dtype : 'f32')
   }
 
-  private binary(op: BinaryOp, x: Operand): Tensor {
+  private binary(op: BinaryOp, x: Operand): Tensor<any> {
     return new Tensor(b.binary(op, this.node, this.operand(x)))
   }
 
-  private unary(op: UnaryOp): Tensor {
+  private unary(op: UnaryOp): Tensor<any> {
     return new Tensor(b.unary(op, this.node))
   }
 
-  add(x: Operand): Tensor {
+  add<X extends Operand>(x: X): Tensor<Combined<D, X>> {
     return this.binary('add', x)
   }
-  sub(x: Operand): Tensor {
+  sub<X extends Operand>(x: X): Tensor<Combined<D, X>> {
     return this.binary('sub', x)
   }
-  mul(x: Operand): Tensor {
+  mul<X extends Operand>(x: X): Tensor<Combined<D, X>> {
     return this.binary('mul', x)
   }
-  div(x: Operand): Tensor {
+  div<X extends Operand>(x: X): Tensor<Combined<D, X>> {
     return this.binary('div', x)
   }
   /** Floored remainder: the sign of the divisor, as in Python. */
-  mod(x: Operand): Tensor {
+  mod<X extends Operand>(x: X): Tensor<Combined<D, X>> {
     return this.binary('mod', x)
   }
-  maximum(x: Operand): Tensor {
+  maximum<X extends Operand>(x: X): Tensor<Combined<D, X>> {
     return this.binary('maximum', x)
   }
-  minimum(x: Operand): Tensor {
+  minimum<X extends Operand>(x: X): Tensor<Combined<D, X>> {
     return this.binary('minimum', x)
   }
-  less(x: Operand): Tensor {
+  less(x: Operand): Tensor<'bool'> {
     return this.binary('less', x)
   }
-  lessEqual(x: Operand): Tensor {
+  lessEqual(x: Operand): Tensor<'bool'> {
     return this.binary('lessEqual', x)
   }
-  greater(x: Operand): Tensor {
+  greater(x: Operand): Tensor<'bool'> {
     return this.binary('greater', x)
   }
-  greaterEqual(x: Operand): Tensor {
+  greaterEqual(x: Operand): Tensor<'bool'> {
     return this.binary('greaterEqual', x)
   }
-  equal(x: Operand): Tensor {
+  equal(x: Operand): Tensor<'bool'> {
     return this.binary('equal', x)
   }
-  notEqual(x: Operand): Tensor {
+  notEqual(x: Operand): Tensor<'bool'> {
     return this.binary('notEqual', x)
   }
-  and(x: Tensor): Tensor {
+  and(this: Tensor<'bool'>, x: Tensor<'bool'>): Tensor<'bool'> {
     return this.binary('logicalAnd', x)
   }
-  or(x: Tensor): Tensor {
+  or(this: Tensor<'bool'>, x: Tensor<'bool'>): Tensor<'bool'> {
     return this.binary('logicalOr', x)
   }
-  not(): Tensor {
+  not(this: Tensor<'bool'>): Tensor<'bool'> {
     return this.unary('logicalNot')
   }
-  neg(): Tensor {
+  neg(): Tensor<D> {
     return this.unary('neg')
   }
-  abs(): Tensor {
+  abs(): Tensor<D> {
     return this.unary('abs')
   }
-  sign(): Tensor {
+  sign(): Tensor<D> {
     return this.unary('sign')
   }
-  floor(): Tensor {
+  floor(): Tensor<D> {
     return this.unary('floor')
   }
-  ceil(): Tensor {
+  ceil(): Tensor<D> {
     return this.unary('ceil')
   }
   /** To nearest, halves to even. */
-  round(): Tensor {
+  round(): Tensor<D> {
     return this.unary('round')
   }
-  exp(): Tensor {
+  exp(): Tensor<D> {
     return this.unary('exp')
   }
-  log(): Tensor {
+  log(): Tensor<D> {
     return this.unary('log')
   }
-  sqrt(): Tensor {
+  sqrt(): Tensor<D> {
     return this.unary('sqrt')
   }
-  rsqrt(): Tensor {
+  rsqrt(): Tensor<D> {
     return this.unary('rsqrt')
   }
-  reciprocal(): Tensor {
+  reciprocal(): Tensor<D> {
     return this.unary('reciprocal')
   }
-  sin(): Tensor {
+  sin(): Tensor<D> {
     return this.unary('sin')
   }
-  cos(): Tensor {
+  cos(): Tensor<D> {
     return this.unary('cos')
   }
-  tanh(): Tensor {
+  tanh(): Tensor<D> {
     return this.unary('tanh')
   }
-  erf(): Tensor {
+  erf(): Tensor<D> {
     return this.unary('erf')
   }
-  sigmoid(): Tensor {
+  sigmoid(): Tensor<D> {
     return this.unary('sigmoid')
   }
-  softplus(): Tensor {
+  softplus(): Tensor<D> {
     return this.unary('softplus')
   }
-  isNan(): Tensor {
+  isNan(): Tensor<'bool'> {
     return this.unary('isNan')
   }
-  isFinite(): Tensor {
+  isFinite(): Tensor<'bool'> {
     return this.unary('isFinite')
   }
-  square(): Tensor {
-    return this.mul(this)
+  square(): Tensor<D> {
+    return this.plain.mul(this)
   }
-  relu(): Tensor {
-    return this.maximum(0)
+  relu(): Tensor<D> {
+    return this.plain.maximum(0)
   }
-  silu(): Tensor {
-    return this.mul(this.sigmoid())
+  silu(): Tensor<D> {
+    return this.plain.mul(this.sigmoid())
   }
   /** Exact form: x·(1 + erf(x/√2))/2. */
-  gelu(): Tensor {
-    return this.mul(this.mul(Math.SQRT1_2).erf().add(1).mul(0.5))
+  gelu(): Tensor<D> {
+    return this.plain.mul(this.plain.mul(Math.SQRT1_2).erf().add(1).mul(0.5))
   }
-  clamp(low: number, high: number): Tensor {
-    return this.maximum(low).minimum(high)
+  clamp(low: number, high: number): Tensor<D> {
+    return this.plain.maximum(low).minimum(high)
   }
 
   /** this^x; small whole exponents become products, ±½ roots. */
-  pow(x: Operand): Tensor {
-    if (x === 1) return this
-    if (x === 2) return this.square()
-    if (x === 3) return this.mul(this.square())
-    if (x === 0.5) return this.sqrt()
-    if (x === -0.5) return this.rsqrt()
-    if (x === -1) return this.reciprocal()
+  pow<X extends Operand>(x: X): Tensor<Combined<D, X>> {
+    const base = this.plain
+    if (x === 1) return base
+    if (x === 2) return base.square()
+    if (x === 3) return base.mul(base.square())
+    if (x === 0.5) return base.sqrt()
+    if (x === -0.5) return base.rsqrt()
+    if (x === -1) return base.reciprocal()
     return this.binary('pow', x)
   }
 
-  cast(dtype: DType): Tensor {
+  cast<E extends DType>(dtype: E): Tensor<E> {
     return new Tensor(b.cast(this.node, dtype))
   }
 
   // ── views ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** One entry may be −1. Moves no data. */
-  reshape(shape: Shape): Tensor {
+  reshape(shape: Shape): Tensor<D> {
     return new Tensor(b.reshape(this.node, shape))
   }
 
-  flatten(from = 0): Tensor {
+  flatten(from = 0): Tensor<D> {
     const at = this.rank ? normalizeAxis(from, this.rank, 'flatten') : 0
     return this.reshape([...this.shape.slice(0, at), numel(this.shape.slice(at))])
   }
 
-  permute(axes: readonly number[]): Tensor {
+  permute(axes: readonly number[]): Tensor<D> {
     return new Tensor(b.permute(this.node, axes))
   }
 
   /** Swaps two axes; the last two by default. */
-  transpose(first = -2, second = -1): Tensor {
+  transpose(first = -2, second = -1): Tensor<D> {
     const axes = this.shape.map((_, i) => i)
     const [i, j] = [normalizeAxis(first, this.rank, 'transpose'), normalizeAxis(second, this.rank, 'transpose')]
     axes[i] = j
@@ -319,23 +339,23 @@ export class Tensor {
     return this.permute(axes)
   }
 
-  expand(shape: Shape): Tensor {
+  expand(shape: Shape): Tensor<D> {
     return new Tensor(b.expand(this.node, shape))
   }
 
-  squeeze(axis: number): Tensor {
+  squeeze(axis: number): Tensor<D> {
     const at = normalizeAxis(axis, this.rank, 'squeeze')
     if (this.shape[at] !== 1) throw new ShapeError(`squeeze: axis ${axis} of ${formatShape(this.shape)} is not 1`)
     return this.reshape(this.shape.filter((_, i) => i !== at))
   }
 
-  unsqueeze(axis: number): Tensor {
+  unsqueeze(axis: number): Tensor<D> {
     const at = normalizeAxis(axis, this.rank + 1, 'unsqueeze')
     return this.reshape([...this.shape.slice(0, at), 1, ...this.shape.slice(at)])
   }
 
   /** One [start, end] per leading axis; negative bounds count from the back, a missing end means to the end. */
-  slice(ranges: readonly (readonly [number, number?] | null)[]): Tensor {
+  slice(ranges: readonly (readonly [number, number?] | null)[]): Tensor<D> {
     let x = this.node
     ranges.forEach((range, axis) => {
       if (range) x = b.narrow(x, axis, range[0], range[1])
@@ -344,18 +364,18 @@ export class Tensor {
   }
 
   /** Elements start … end−1 along `axis`. */
-  narrow(axis: number, start: number, end?: number): Tensor {
+  narrow(axis: number, start: number, end?: number): Tensor<D> {
     const at = normalizeAxis(axis, this.rank, 'narrow')
     return new Tensor(b.narrow(this.node, at, start, end))
   }
 
   /** Entry `index` along `axis`; the axis is dropped. */
-  select(axis: number, index: number): Tensor {
+  select(axis: number, index: number): Tensor<D> {
     return new Tensor(b.select(this.node, axis, index))
   }
 
   /** Equal parts along `axis`, or parts of the given sizes. */
-  split(parts: number | readonly number[], axis = 0): Tensor[] {
+  split(parts: number | readonly number[], axis = 0): Tensor<D>[] {
     const at = normalizeAxis(axis, this.rank, 'split')
     const length = this.shape[at]!
     const sizes = typeof parts === 'number' ? new Array<number>(parts).fill(length / parts) : parts
@@ -368,12 +388,12 @@ export class Tensor {
     })
   }
 
-  flip(axes?: Axes): Tensor {
+  flip(axes?: Axes): Tensor<D> {
     return new Tensor(b.flip(this.node, axes))
   }
 
   /** Counts of new elements before and after each axis. */
-  pad(widths: readonly (readonly [number, number])[], value = 0): Tensor {
+  pad(widths: readonly (readonly [number, number])[], value = 0): Tensor<D> {
     return new Tensor(
       b.pad(
         this.node,
@@ -385,7 +405,7 @@ export class Tensor {
   }
 
   /** Shifts along `axis`, what leaves at one end enters at the other. */
-  roll(shift: number, axis = -1): Tensor {
+  roll(shift: number, axis = -1): Tensor<D> {
     const at = normalizeAxis(axis, this.rank, 'roll')
     const n = this.shape[at]!
     const k = n ? ((shift % n) + n) % n : 0
@@ -395,95 +415,95 @@ export class Tensor {
   }
 
   /** Same value in a buffer of its own: ends fusion here. */
-  contiguous(): Tensor {
+  contiguous(): Tensor<D> {
     return new Tensor(b.record('contiguous', [this.node], {}))
   }
 
   // ── indices ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** out[…k…] = this[…index[…k…]…] along `axis`; index has this's rank, 1 on axes where the same indices serve. */
-  gather(index: Tensor, axis: number): Tensor {
+  gather(index: Tensor<IndexDType>, axis: number): Tensor<D> {
     return new Tensor(b.record('gather', [this.node, index.node], { axis: normalizeAxis(axis, this.rank, 'gather') }))
   }
 
   /** Rows `index` (rank 1) along `axis`. */
-  take(index: Tensor, axis = 0): Tensor {
+  take(index: Tensor<IndexDType>, axis = 0): Tensor<D> {
     const at = normalizeAxis(axis, this.rank, 'take')
     return this.gather(index.reshape(this.shape.map((_, i) => (i === at ? index.size : 1))), at)
   }
 
   /** Inverse of gather: zeros of `size` along `axis`, to which these entries are added at `index`. */
-  scatterAdd(index: Tensor, axis: number, size: number): Tensor {
+  scatterAdd(index: Tensor<IndexDType>, axis: number, size: number): Tensor<D> {
     return new Tensor(
       b.record('scatterAdd', [this.node, index.node], { axis: normalizeAxis(axis, this.rank, 'scatterAdd'), size }),
     )
   }
 
   /** i32 or u32 → f32 [..., classes] of 0 and 1. */
-  oneHot(classes: number): Tensor {
+  oneHot(this: Tensor<IndexDType>, classes: number): Tensor<'f32'> {
     const index = b.iota(classes, this.dtype)
     return new Tensor(b.cast(b.binary('equal', b.reshape(this.node, [...this.shape, 1]), index), 'f32'))
   }
 
   // ── reductions ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  sum(axes?: Axes, keepDims = false): Tensor {
+  sum(axes?: Axes, keepDims = false): Tensor<D> {
     return new Tensor(b.reduce('sum', this.node, axes, keepDims))
   }
-  prod(axes?: Axes, keepDims = false): Tensor {
+  prod(axes?: Axes, keepDims = false): Tensor<D> {
     return new Tensor(b.reduce('prod', this.node, axes, keepDims))
   }
-  max(axes?: Axes, keepDims = false): Tensor {
+  max(axes?: Axes, keepDims = false): Tensor<D> {
     return new Tensor(b.reduce('max', this.node, axes, keepDims))
   }
-  min(axes?: Axes, keepDims = false): Tensor {
+  min(axes?: Axes, keepDims = false): Tensor<D> {
     return new Tensor(b.reduce('min', this.node, axes, keepDims))
   }
-  mean(axes?: Axes, keepDims = false): Tensor {
+  mean(axes?: Axes, keepDims = false): Tensor<Averaged<D>> {
     return new Tensor(b.mean(this.node, axes, keepDims))
   }
 
   /** Biased (divided by n) unless `correction` is 1. */
-  variance(axes?: Axes, keepDims = false, correction = 0): Tensor {
-    const centred = this.sub(this.mean(axes, true))
+  variance(axes?: Axes, keepDims = false, correction = 0): Tensor<Averaged<D>> {
+    const centred = this.plain.sub(this.mean(axes, true))
     const total = centred.square().sum(axes, keepDims)
     return total.div(this.size / total.size - correction)
   }
 
   /** Euclidean norm. Its gradient at 0 is taken as 0. */
-  norm(axes?: Axes, keepDims = false): Tensor {
-    const squares = this.square().sum(axes, keepDims)
+  norm(axes?: Axes, keepDims = false): Tensor<D> {
+    const squares = this.plain.square().sum(axes, keepDims)
     const zero = squares.equal(0)
     return where(zero, 0, where(zero, 1, squares).sqrt())
   }
 
-  logsumexp(axes?: Axes, keepDims = false): Tensor {
-    const top = this.max(axes, true).detach()
+  logsumexp(axes?: Axes, keepDims = false): Tensor<D> {
+    const top = this.plain.max(axes, true).detach()
     const finite = where(top.isFinite(), top, 0)
-    const total = this.sub(finite).exp().sum(axes, true).log().add(finite)
+    const total = this.plain.sub(finite).exp().sum(axes, true).log().add(finite)
     return keepDims ? total : total.reshape(this.sum(axes).shape)
   }
 
-  argmax(axis = -1): Tensor {
+  argmax(axis = -1): Tensor<'i32'> {
     return new Tensor(b.record('argmax', [this.node], { axis: normalizeAxis(axis, this.rank, 'argmax') }))
   }
 
-  argmin(axis = -1): Tensor {
+  argmin(axis = -1): Tensor<'i32'> {
     return this.neg().argmax(axis)
   }
 
-  cumsum(axis = -1): Tensor {
+  cumsum(axis = -1): Tensor<D> {
     return new Tensor(b.record('cumsum', [this.node], { axis: normalizeAxis(axis, this.rank, 'cumsum') }))
   }
 
   /** Stable order along the last axis. */
-  sort(descending = false): { values: Tensor; indices: Tensor } {
+  sort(descending = false): { values: Tensor<D>; indices: Tensor<'i32'> } {
     const node = b.record('sort', [this.node], { descending })
     return { values: new Tensor(node), indices: new Tensor(b.pick(node, 1)) }
   }
 
   /** The k largest along the last axis, in order. */
-  topk(k: number): { values: Tensor; indices: Tensor } {
+  topk(k: number): { values: Tensor<D>; indices: Tensor<'i32'> } {
     const { values, indices } = this.sort(true)
     return { values: values.narrow(-1, 0, k), indices: indices.narrow(-1, 0, k) }
   }
@@ -491,35 +511,35 @@ export class Tensor {
   // ── linear algebra and layers ────────────────────────────────────────────────────────────────────────────────────
 
   /** Matrix product over the last two axes, batch axes broadcast. */
-  matmul(x: Tensor): Tensor {
+  matmul<E extends DType>(x: Tensor<E>): Tensor<Promote<D, E>> {
     return new Tensor(b.matmul(this.node, x.node))
   }
 
-  softmax(axis = -1): Tensor {
+  softmax(axis = -1): Tensor<D> {
     return this.alongLast(axis, (x) => b.softmax(x))
   }
-  logSoftmax(axis = -1): Tensor {
+  logSoftmax(axis = -1): Tensor<D> {
     return this.alongLast(axis, (x) => b.softmax(x, true))
   }
 
-  private alongLast(axis: number, f: (x: Node) => Node): Tensor {
+  private alongLast(axis: number, f: (x: Node) => Node): Tensor<D> {
     const at = normalizeAxis(axis, this.rank, 'softmax')
     if (at === this.rank - 1) return new Tensor(f(this.node))
     return new Tensor(f(this.transpose(at, -1).node)).transpose(at, -1)
   }
 
   /** (x − mean)/√(var + ε)·weight + bias over the last axis, biased variance. */
-  layerNorm(weight: Tensor, bias: Tensor, epsilon = 1e-5): Tensor {
+  layerNorm(weight: Tensor, bias: Tensor, epsilon = 1e-5): Tensor<D> {
     return new Tensor(b.layerNorm(this.node, weight.node, bias.node, epsilon))
   }
 
   /** x/√(mean(x²) + ε)·weight over the last axis. */
-  rmsNorm(weight: Tensor, epsilon = 1e-6): Tensor {
-    return this.mul(this.square().mean(-1, true).add(epsilon).rsqrt()).mul(weight)
+  rmsNorm(weight: Tensor, epsilon = 1e-6): Tensor<D> {
+    return this.plain.mul(this.plain.square().mean(-1, true).add(epsilon).rsqrt()).mul(weight)
   }
 
   /** This as queries: softmax(q kᵀ·scale + bias) v over [batch…, length, heads, d]. */
-  attention(k: Tensor, v: Tensor, options: AttendOptions = {}): Tensor {
+  attention(k: Tensor, v: Tensor, options: AttendOptions = {}): Tensor<D> {
     const { scale, causal, bias, keyMask } = options
     return new Tensor(
       b.attention(this.node, k.node, v.node, {
@@ -532,8 +552,9 @@ export class Tensor {
   }
 
   /** Mean over the batch of −log softmax(this)[label]; this [B, classes], labels i32 or u32 [B]. */
-  crossEntropy(labels: Tensor): Tensor {
-    return this.logSoftmax()
+  crossEntropy(labels: Tensor<IndexDType>): Tensor<D> {
+    return this.plain
+      .logSoftmax()
       .mul(labels.oneHot(this.shape.at(-1)!))
       .sum(-1)
       .mean()
@@ -541,7 +562,7 @@ export class Tensor {
   }
 
   /** x [N, C, H, W] with weight [O, C/groups, KH, KW]. */
-  conv2d(weight: Tensor, options: ConvOptions = {}): Tensor {
+  conv2d(weight: Tensor, options: ConvOptions = {}): Tensor<D> {
     const { padding = 0 } = options
     const attrs: Conv2dAttrs = {
       stride: pair(options.stride ?? 1),
@@ -559,15 +580,20 @@ export class Tensor {
   }
 
   /** u·v / max(‖u‖‖v‖, ε) along `axis`. */
-  cosineSimilarity(x: Tensor, axis = -1, epsilon = 1e-8): Tensor {
-    return this.mul(x)
+  cosineSimilarity<E extends DType>(x: Tensor<E>, axis = -1, epsilon = 1e-8): Tensor<Promote<D, E>> {
+    return this.plain
+      .mul(x)
       .sum(axis)
       .div(this.norm(axis).mul(x.norm(axis)).maximum(epsilon))
   }
 }
 
 /** Elements of `a` where the condition holds, of `b` elsewhere. */
-export function where(condition: Tensor, a: Operand, other: Operand): Tensor {
+export function where<A extends Operand, B extends Operand>(
+  condition: Tensor<'bool'>,
+  a: A,
+  other: B,
+): Tensor<A extends Tensor<infer D> ? Combined<D, B> : B extends Tensor<infer D> ? D : 'f32'> {
   const dtype = a instanceof Tensor ? a.dtype : other instanceof Tensor ? other.dtype : 'f32'
   const node = (x: Operand) => (x instanceof Tensor ? x.node : b.full([], x, dtype))
   return new Tensor(b.where(condition.node, node(a), node(other)))

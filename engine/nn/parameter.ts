@@ -17,7 +17,7 @@ export const alignment = 64
 /** Buffers are whole multiples of this many elements, so that a norm can be summed in equal rows. */
 export const rowLength = 1024
 
-export class Parameter extends Tensor {
+export class Parameter extends Tensor<'f32'> {
   private home: { flat: FlatParameters; chunk: number; offset: number } | undefined
   /** The flat buffer's node that the view was made of. */
   private viewed: Node | undefined
