@@ -12,35 +12,47 @@ import type { Binding, Capabilities, Program, Variant } from '../kernel.ts'
 import { ceilDiv, declareBindings, declareUniforms, foldGrid, packUniforms } from '../kernel.ts'
 import type { RowLayout, RowProblem } from '../softmax/rows.ts'
 import * as rows from '../softmax/rows.ts'
+import { enableHalf, type FloatArray, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
+
+export interface LayerNormBackwardProblem extends RowProblem {
+  /** Element types of x, dy and dx; default f32. Everything else, and every sum, is f32. */
+  readonly input?: FloatType
+  readonly gradient?: FloatType
+  readonly output?: FloatType
+}
 
 const inputUniforms = { rows: 'u32', elements: 'u32', width: 'f32' } as const
 
-function inputsProgram(problem: RowProblem, layout: RowLayout, caps: Capabilities): Program {
+function inputsProgram(problem: LayerNormBackwardProblem, layout: RowLayout, caps: Capabilities): Program {
   const type = rows.elementType(layout)
+  const x = rows.rowArray('x', layout, caps, problem.input)
+  const dy = rows.rowArray('dy', layout, caps, problem.gradient)
+  const dx = rows.rowArray('dx', layout, caps, problem.output, 'read_write')
   const bindings: Binding[] = [
-    { name: 'x', type, access: 'read' },
+    x.binding,
     { name: 'gamma', type, access: 'read' },
-    { name: 'dy', type, access: 'read' },
+    dy.binding,
     { name: 'mean', type: 'f32', access: 'read' },
     { name: 'rstd', type: 'f32', access: 'read' },
-    { name: 'dx', type, access: 'read_write' },
+    dx.binding,
   ]
-  const terms = (read: (array: string) => string): string =>
-    `let g = ${read('dy')} * gamma[i]; let xhat = (${read('x')} - mu) * r;`
-  const wgsl = `${rows.rowHeader(layout)}${declareBindings(bindings)}
+  const terms = (read: (array: FloatArray) => string): string =>
+    `let g = ${read(dy)} * gamma[i]; let xhat = (${read(x)} - mu) * r;`
+  const wgsl = `${rows.rowHeader(layout, bindings)}${declareBindings(bindings)}
 ${declareUniforms(inputUniforms, bindings.length)}
+${floatFunctions([x, dy, dx])}
 ${rows.rowFunctions(layout)}
 ${rows.rowMain(layout)}
   let mu = mean[row];
   let r = rstd[row];
-${rows.keepRows(layout, ['x', 'dy'])}
+${rows.keepRows(layout, [x, dy])}
   var sumG = 0.0;
   var sumGx = 0.0;
 ${rows.eachElement(layout, (read) => `${terms(read)} sumG += total(g); sumGx += total(g * xhat);`)}
   let meanG = rowSum(sumG, slot) / u.width;
   let meanGx = rowSum(sumGx, slot) / u.width;
   if (!live) { return; }
-${rows.eachElement(layout, (read) => `${terms(read)} dx[base + i] = (g - meanG - xhat * meanGx) * r;`)}
+${rows.eachElement(layout, (read) => `${terms(read)} ${dx.store('base + i', '(g - meanG - xhat * meanGx) * r')}`)}
 }
 `
   const { rows: count, width } = problem
@@ -50,31 +62,40 @@ ${rows.eachElement(layout, (read) => `${terms(read)} dx[base + i] = (g - meanG -
     bindings,
     uniforms: packUniforms(inputUniforms, { rows: count, elements: rows.rowElements(problem, layout), width }),
     grid: rows.rowGrid(problem, layout, caps),
-    cost: { flops: 14 * count * width, bytes: 4 * (3 * count * width + width + 2 * count) },
+    cost: {
+      flops: 14 * count * width,
+      bytes: elementBytes(problem, true) * count * width + 4 * (width + 2 * count),
+    },
     workgroupBytes: rows.rowBytes(layout),
   }
 }
 
-/** Bindings: x, gamma [width], dy, mean [rows], rstd [rows], dx (rw); x, dy, dx [rows, width] contiguous f32. */
-export function layerNormBackwardInputVariants(problem: RowProblem, caps: Capabilities): Variant[] {
+/** Bindings: x, gamma [width], dy, mean [rows], rstd [rows], dx (rw); x, dy, dx [rows, width] contiguous. */
+export function layerNormBackwardInputVariants(problem: LayerNormBackwardProblem, caps: Capabilities): Variant[] {
   return rows
     .rowLayouts(problem, caps)
     .map((layout) => ({ name: layout.name, program: () => inputsProgram(problem, layout, caps) }))
 }
 
+/** Bytes that an element of the row arrays takes: x and dy, and dx where it is written. */
+const elementBytes = ({ input, gradient, output }: LayerNormBackwardProblem, dx: boolean): number =>
+  floatBytes(input ?? 'f32') + floatBytes(gradient ?? 'f32') + (dx ? floatBytes(output ?? 'f32') : 0)
+
 const parameterUniforms = { rows: 'u32', elements: 'u32' } as const
 
 function parametersProgram(
-  problem: RowProblem,
+  problem: LayerNormBackwardProblem,
   columns: number,
   splits: number,
   vector: boolean,
   caps: Capabilities,
 ): Program {
   const type = vector ? 'vec4f' : 'f32'
+  const x = floatArray('x', caps, { type: problem.input, vector })
+  const dy = floatArray('dy', caps, { type: problem.gradient, vector })
   const bindings: Binding[] = [
-    { name: 'x', type, access: 'read' },
-    { name: 'dy', type, access: 'read' },
+    x.binding,
+    dy.binding,
     { name: 'mean', type: 'f32', access: 'read' },
     { name: 'rstd', type: 'f32', access: 'read' },
     { name: 'dgamma', type, access: 'read_write' },
@@ -92,8 +113,9 @@ function parametersProgram(
     }
   }
   if (slot < ${columns}u) { sumGamma = gammaSums[slot]; sumBeta = betaSums[slot]; }`
-  const wgsl = `${declareBindings(bindings)}
+  const wgsl = `${enableHalf(bindings)}${declareBindings(bindings)}
 ${declareUniforms(parameterUniforms, bindings.length)}
+${floatFunctions([x, dy])}
 alias Element = ${type};
 ${splits > 1 ? `var<workgroup> gammaSums: array<Element, ${threads}>;\nvar<workgroup> betaSums: array<Element, ${threads}>;` : ''}
 @compute @workgroup_size(${threads})
@@ -109,8 +131,8 @@ fn main(@builtin(local_invocation_index) slot: u32, @builtin(workgroup_id) group
       var blockBeta = Element();
       let end = min(u.rows, block + ${64 * splits}u);
       for (var row = block; row < end; row += ${splits}u) {
-        let g = dy[row * u.elements + column];
-        blockGamma += g * ((x[row * u.elements + column] - mean[row]) * rstd[row]);
+        let g = ${dy.load('row * u.elements + column')};
+        blockGamma += g * ((${x.load('row * u.elements + column')} - mean[row]) * rstd[row]);
         blockBeta += g;
       }
       sumGamma += blockGamma;
@@ -129,13 +151,13 @@ ${splits > 1 ? tree : ''}
     bindings,
     uniforms: packUniforms(parameterUniforms, { rows: count, elements }),
     grid: foldGrid(ceilDiv(elements, columns), caps.maxGrid),
-    cost: { flops: 5 * count * width, bytes: 4 * (2 * count * width + 2 * count + 2 * width) },
+    cost: { flops: 5 * count * width, bytes: elementBytes(problem, false) * count * width + 8 * (count + width) },
     workgroupBytes: splits > 1 ? threads * (vector ? 32 : 8) : 0,
   }
 }
 
-/** Bindings: x, dy [rows, width], mean, rstd [rows], dgamma (rw), dbeta (rw) [width]; contiguous f32; deterministic. */
-export function layerNormBackwardParamsVariants(problem: RowProblem, caps: Capabilities): Variant[] {
+/** Bindings: x, dy [rows, width], mean, rstd [rows], dgamma (rw), dbeta (rw) [width]; contiguous; deterministic. */
+export function layerNormBackwardParamsVariants(problem: LayerNormBackwardProblem, caps: Capabilities): Variant[] {
   const vector = problem.width % 4 === 0
   const variant = (columns: number, splits: number, vec: boolean): Variant => ({
     name: `columns${columns}x${splits}${vec ? '.vec4' : ''}`,

@@ -1,8 +1,9 @@
 /**
- * Batched matrix product with a fused tail: C[batch…, m, n] = epilogue(A[batch…, m, k] · B[batch…, k, n]), f32.
+ * Batched matrix product with a fused tail: C[batch…, m, n] = epilogue(A[batch…, m, k] · B[batch…, k, n]), each of
+ * A, B and C f32 or f16 in memory, products and sums f32.
  *
- * Bindings, in order: a, b (read), the epilogue's (read), c (read_write), the uniform block. a, b and c are declared
- * `array<vec4f>` where the layout allows vec4 access (operand.ts says when). Sizes, strides and offsets are uniforms: one pipeline
+ * Bindings, in order: a, b (read), the epilogue's (read), c (read_write), the uniform block. a, b and c are read and
+ * written as vec4s where the layout allows vec4 access (operand.ts says when). Sizes, strides and offsets are uniforms: one pipeline
  * a tier, layout and epilogue serves every shape.
  *
  * Tiers, each a file and each right at any size from 1 up:

@@ -13,6 +13,7 @@
  */
 import type { Binding, Capabilities, Program } from '../kernel.ts'
 import { declareBindings, declareUniforms, foldGrid, packUniforms } from '../kernel.ts'
+import { enableHalf, type FloatArray, floatArray, floatFunctions } from '../storage.ts'
 import { batchCount, type MatmulOperand, type MatmulProblem } from './problem.ts'
 import { matmulCost } from './reference.ts'
 
@@ -22,6 +23,7 @@ export type Access = 'alongK' | 'across' | 'scalar'
 export interface Side {
   readonly name: 'a' | 'b'
   readonly access: Access
+  readonly array: FloatArray
 }
 
 const multipleOf4 = (value: number): boolean => value % 4 === 0
@@ -41,16 +43,22 @@ function accessOf(problem: MatmulProblem, operand: MatmulOperand, name: 'a' | 'b
 }
 
 /** Both operands of a problem; `aSingles` has A read by single elements even where alongK would do. */
-export function sidesOf(problem: MatmulProblem, aSingles = false): { a: Side; b: Side } {
-  const a = accessOf(problem, problem.a, 'a')
-  return {
-    a: { name: 'a', access: aSingles && a === 'alongK' ? 'scalar' : a },
-    b: { name: 'b', access: accessOf(problem, problem.b, 'b') },
+export function sidesOf(problem: MatmulProblem, caps: Capabilities, aSingles = false): { a: Side; b: Side } {
+  const side = (name: 'a' | 'b'): Side => {
+    const best = accessOf(problem, problem[name], name)
+    const access = name === 'a' && aSingles && best === 'alongK' ? 'scalar' : best
+    return {
+      name,
+      access,
+      array: floatArray(name, caps, { type: problem[name].type, vector: access !== 'scalar' }),
+    }
   }
+  return { a: side('a'), b: side('b') }
 }
 
 /** Tells the pipelines of a tier apart in labels: how A and B are read. */
-export const sidesLabel = (a: Side, b: Side): string => `${a.access}.${b.access}`
+export const sidesLabel = (a: Side, b: Side): string =>
+  [a, b].map(({ access, array }) => `${access}${/^(f32|vec4f)$/.test(array.binding.type) ? '' : '.f16'}`).join('.')
 
 /** Lines of WGSL from a function of an index. */
 export const lines = (count: number, line: (i: number) => string): string =>
@@ -77,18 +85,17 @@ export function declareBases(side: Side, count: number, first: string, groupStep
 
 /** Loads `steps` (4, or 1 in a tail) values of k from `k` on for every row or column declared by `declareBases`. */
 export function loadSteps(side: Side, count: number, steps: number): string {
-  const { name, access } = side
+  const { name, access, array } = side
   if (access === 'alongK')
-    return lines(count, (i) =>
-      steps === 4
-        ? `    let ${name}${i} = ${name}[(${name}Base${i} + k) >> 2u];`
-        : `    let ${name}${i} = ${name}[(${name}Base${i} + k) >> 2u][(${name}Base${i} + k) & 3u];`,
-    ).replaceAll(`let ${name}`, `let ${name}_`)
+    return lines(count, (i) => {
+      const four = array.load(`(${name}Base${i} + k) >> 2u`)
+      return `    let ${name}_${i} = ${steps === 4 ? four : `${four}[(${name}Base${i} + k) & 3u]`};`
+    })
   return lines(steps, (step) => {
     const at = `(k + ${step}u) * ${kStride(side)}`
     return access === 'across'
-      ? lines(count / 4, (g) => `    let ${name}_${g}_${step} = ${name}[(${name}Base${g} + ${at}) >> 2u];`)
-      : lines(count, (i) => `    let ${name}_${i}_${step} = ${name}[${name}Base${i} + ${at}];`)
+      ? lines(count / 4, (g) => `    let ${name}_${g}_${step} = ${array.load(`(${name}Base${g} + ${at}) >> 2u`)};`)
+      : lines(count, (i) => `    let ${name}_${i}_${step} = ${array.load(`${name}Base${i} + ${at}`)};`)
   })
 }
 
@@ -182,14 +189,10 @@ export function assemble(problem: MatmulProblem, caps: Capabilities, tier: Tier)
   const { m, n, k, batch, a, b, epilogue } = problem
   if (batch.length > 3) throw new Error(`matmul: ${batch.length} batch dimensions, at most 3`)
   const vecC = n % 4 === 0
-  const elementType = (vec: boolean): string => (vec ? 'vec4f' : 'f32')
-  const bindings: Binding[] = [
-    { name: 'a', type: elementType(tier.a.access !== 'scalar'), access: 'read' },
-    { name: 'b', type: elementType(tier.b.access !== 'scalar'), access: 'read' },
-    ...(epilogue?.bindings ?? []),
-    { name: 'c', type: elementType(vecC), access: 'read_write' },
-  ]
-  const wgsl = `${tier.enable ?? ''}${declareBindings(bindings)}
+  const c = floatArray('c', caps, { type: problem.output, vector: vecC, access: 'read_write' })
+  const bindings: Binding[] = [tier.a.array.binding, tier.b.array.binding, ...(epilogue?.bindings ?? []), c.binding]
+  const wgsl = `${enableHalf(bindings)}${tier.enable ?? ''}${declareBindings(bindings)}
+${floatFunctions([tier.a.array, tier.b.array, c])}
 ${declareUniforms(uniforms, bindings.length)}
 ${epilogue?.wgsl ?? ''}
 fn store(acc: vec4f, batch: u32, row: u32, col: u32) {
@@ -198,11 +201,11 @@ fn store(acc: vec4f, batch: u32, row: u32, col: u32) {
   let at = (batch * u.m + row) * u.n + col;
 ${
   vecC
-    ? '  c[at >> 2u] = value;'
-    : `  c[at] = value.x;
-  if (col + 1u < u.n) { c[at + 1u] = value.y; }
-  if (col + 2u < u.n) { c[at + 2u] = value.z; }
-  if (col + 3u < u.n) { c[at + 3u] = value.w; }`
+    ? `  ${c.store('at >> 2u', 'value')}`
+    : `  ${c.store('at', 'value.x')}
+  if (col + 1u < u.n) { ${c.store('at + 1u', 'value.y')} }
+  if (col + 2u < u.n) { ${c.store('at + 2u', 'value.z')} }
+  if (col + 3u < u.n) { ${c.store('at + 3u', 'value.w')} }`
 }
 }
 ${tier.main}`

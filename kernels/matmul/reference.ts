@@ -1,5 +1,6 @@
 /** The product as plain loops summing in float64, and what a product costs at least. */
 import type { Cost } from '../kernel.ts'
+import { floatBytes } from '../storage.ts'
 import { batchCount, type MatmulOperand, type MatmulProblem } from './problem.ts'
 
 /** Offset of matrix `index` (linear batch index) of an operand. */
@@ -42,6 +43,9 @@ export function matmulCost(problem: MatmulProblem): Cost {
     batch.reduce((count, size, dim) => (batchStrides[dim] === 0 ? count : count * size), 1)
   return {
     flops: outputs * (2 * k + (problem.epilogue?.flopsPerOutput ?? 0)),
-    bytes: 4 * (matrices(problem.a) * m * k + matrices(problem.b) * k * n + outputs),
+    bytes:
+      floatBytes(problem.a.type ?? 'f32') * matrices(problem.a) * m * k +
+      floatBytes(problem.b.type ?? 'f32') * matrices(problem.b) * k * n +
+      floatBytes(problem.output ?? 'f32') * outputs,
   }
 }

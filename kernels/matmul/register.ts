@@ -16,7 +16,7 @@ export interface RegisterShape {
 }
 
 export function registerProgram(problem: MatmulProblem, caps: Capabilities, { rows, groups }: RegisterShape): Program {
-  const { a, b } = operand.sidesOf(problem)
+  const { a, b } = operand.sidesOf(problem, caps)
   // An operand read along k has k divisible by 4: then there is no tail.
   const tail = a.access === 'alongK' || b.access === 'alongK' ? '' : step(1)
   function step(steps: number): string {

@@ -15,7 +15,7 @@ export const splitBytes = workgroupSize * 64
 
 export function splitProgram(problem: MatmulProblem, caps: Capabilities, side: 2 | 4): Program {
   const { lines } = operand
-  const { a, b } = operand.sidesOf(problem)
+  const { a, b } = operand.sidesOf(problem, caps)
   const blocks = side * side
   const slices = workgroupSize / blocks
   const accumulate = (steps: number): string => `${operand.loadSteps(a, 4, steps)}

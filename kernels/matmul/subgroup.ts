@@ -19,14 +19,17 @@ export function subgroupUsable(caps: Capabilities): boolean {
 export function subgroupProgram(problem: MatmulProblem, caps: Capabilities, rows: 4 | 8): Program {
   const lanes = caps.subgroupMinSize
   const chunk = Math.min(lanes, 8)
-  const { a, b } = operand.sidesOf(problem, true)
+  const { a, b } = operand.sidesOf(problem, caps, true)
   const { lines } = operand
 
   // Each lane's share of A: its own k, every row.
   const loadShare =
     a.access === 'across'
-      ? lines(rows / 4, (g) => `    let share${g} = a[(aBase${g} + (chunkStart + kLane) * u.aCol) >> 2u];`)
-      : lines(rows, (r) => `    let share${r} = a[aBase${r} + (chunkStart + kLane) * u.aCol];`)
+      ? lines(
+          rows / 4,
+          (g) => `    let share${g} = ${a.array.load(`(aBase${g} + (chunkStart + kLane) * u.aCol) >> 2u`)};`,
+        )
+      : lines(rows, (r) => `    let share${r} = ${a.array.load(`aBase${r} + (chunkStart + kLane) * u.aCol`)};`)
   const share = (r: number, lane: number): string =>
     a.access === 'across'
       ? `subgroupBroadcast(share${r >> 2}[${r & 3}], ${lane}u)`

@@ -38,7 +38,7 @@ export const tiledBytes = ({ tileM, tileN, depth }: TiledShape): number => 4 * d
 export function tiledProgram(problem: MatmulProblem, caps: Capabilities, shape: TiledShape): Program {
   const { tileM, tileN, depth, rows, cols } = shape
   const { lines } = operand
-  const { a, b } = operand.sidesOf(problem)
+  const { a, b } = operand.sidesOf(problem, caps)
   const across = tileN / cols
   const invocations = (tileM / rows) * across
   const aBlocks = (tileM / 4) * (depth / 4)

@@ -5,8 +5,9 @@
  * holds threads / lanes rows. A short row is kept in registers (`kept` of its elements a lane), a long one is read again
  * in every pass. Sums are trees of fixed shape: the same inputs give the same bits.
  */
-import type { Capabilities } from '../kernel.ts'
+import type { Binding, Capabilities } from '../kernel.ts'
 import { ceilDiv, foldGrid } from '../kernel.ts'
+import { enableHalf, type FloatArray, type FloatType, floatArray } from '../storage.ts'
 
 export interface RowProblem {
   /** Rows to work on, 1 ≤ rows. */
@@ -69,11 +70,21 @@ export const rowElements = (problem: RowProblem, layout: RowLayout): number =>
 
 export const rowBytes = (layout: RowLayout): number => (layout.lanes > 1 && !layout.subgroup ? layout.threads * 4 : 0)
 
-/** WGSL type of an element. */
+/** WGSL type that an element is computed in. */
 export const elementType = (layout: RowLayout): string => (layout.vector ? 'vec4f' : 'f32')
 
+/** An array of rows, or of one value a column, dealt as the layout says. */
+export const rowArray = (
+  name: string,
+  layout: RowLayout,
+  caps: Capabilities,
+  type: FloatType | undefined,
+  access: Binding['access'] = 'read',
+): FloatArray => floatArray(name, caps, { type, vector: layout.vector, access })
+
 /** Enables and directives, which must precede every declaration. */
-export const rowHeader = (layout: RowLayout): string => (layout.subgroup ? 'enable subgroups;\n' : '')
+export const rowHeader = (layout: RowLayout, bindings: readonly Binding[]): string =>
+  `${enableHalf(bindings)}${layout.subgroup ? 'enable subgroups;\n' : ''}`
 
 /** `rowSum` and `rowMax` over the lanes of a row, and `total`/`largest` over the components of an element. */
 export function rowFunctions(layout: RowLayout): string {
@@ -114,19 +125,19 @@ fn main(@builtin(local_invocation_index) slot: u32, @builtin(workgroup_id) group
 }
 
 /** Reads what a lane keeps of the given arrays into registers; nothing when rows are read again in every pass. */
-export function keepRows(layout: RowLayout, arrays: readonly string[]): string {
+export function keepRows(layout: RowLayout, arrays: readonly FloatArray[]): string {
   return Array.from({ length: layout.kept }, (_, k) => {
-    const names = arrays.map((a) => `var ${a}${k} = Element();`).join(' ')
-    const loads = arrays.map((a) => `${a}${k} = ${a}[base + i];`).join(' ')
+    const names = arrays.map((a) => `var ${a.name}${k} = Element();`).join(' ')
+    const loads = arrays.map((a) => `${a.name}${k} = ${a.load('base + i')};`).join(' ')
     return `  ${names}\n  { let i = lane + ${k * layout.lanes}u; if (i < u.elements) { ${loads} } }`
   }).join('\n')
 }
 
 /** Runs `body` for every element `i` of the row that this lane owns; `read(array)` is the element of a kept array. */
-export function eachElement(layout: RowLayout, body: (read: (array: string) => string) => string): string {
+export function eachElement(layout: RowLayout, body: (read: (array: FloatArray) => string) => string): string {
   if (!layout.kept)
-    return `  for (var i = lane; i < u.elements; i += ${layout.lanes}u) { ${body((array) => `${array}[base + i]`)} }`
+    return `  for (var i = lane; i < u.elements; i += ${layout.lanes}u) { ${body((array) => array.load('base + i'))} }`
   return Array.from({ length: layout.kept }, (_, k) => {
-    return `  { let i = lane + ${k * layout.lanes}u; if (i < u.elements) { ${body((array) => `${array}${k}`)} } }`
+    return `  { let i = lane + ${k * layout.lanes}u; if (i < u.elements) { ${body((array) => `${array.name}${k}`)} } }`
   }).join('\n')
 }

@@ -4,17 +4,21 @@
  *   softmax       y = exp(x − max) / Σ exp(x − max)          dx = y·(dy − Σ y·dy)
  *   log-softmax   y = x − max − log Σ exp(x − max)           dx = dy − exp(y)·Σ dy
  *
- * x, y, dy, dx [rows, width], contiguous f32. A row of −∞ alone gives zeros (log: −∞) instead of NaN. A NaN in a row
+ * x, y, dy, dx [rows, width], contiguous, f32 or f16 in memory, computed in f32. A row of −∞ alone gives zeros (log: −∞) instead of NaN. A NaN in a row
  * makes the whole row NaN.
  */
 import type { Binding, Capabilities, Program, Variant } from '../kernel.ts'
 import { declareBindings, declareUniforms, packUniforms } from '../kernel.ts'
+import { type FloatArray, type FloatType, floatBytes, floatFunctions } from '../storage.ts'
 import type { RowLayout, RowProblem } from './rows.ts'
 import * as rows from './rows.ts'
 
 export interface SoftmaxProblem extends RowProblem {
   /** Log-softmax instead of softmax. */
   readonly log: boolean
+  /** Element types of x (y and dy of the gradient), and of y (dx); default f32. */
+  readonly input?: FloatType
+  readonly output?: FloatType
 }
 
 const uniforms = { rows: 'u32', elements: 'u32' } as const
@@ -24,18 +28,15 @@ function build(
   layout: RowLayout,
   caps: Capabilities,
   label: string,
-  inputs: readonly string[],
-  output: string,
+  inputs: readonly FloatArray[],
+  output: FloatArray,
   flops: number,
   body: string,
 ): Program {
-  const type = rows.elementType(layout)
-  const bindings: Binding[] = [
-    ...inputs.map((name): Binding => ({ name, type, access: 'read' })),
-    { name: output, type, access: 'read_write' },
-  ]
-  const wgsl = `${rows.rowHeader(layout)}${declareBindings(bindings)}
+  const bindings: Binding[] = [...inputs.map((a) => a.binding), output.binding]
+  const wgsl = `${rows.rowHeader(layout, bindings)}${declareBindings(bindings)}
 ${declareUniforms(uniforms, bindings.length)}
+${floatFunctions([...inputs, output])}
 ${rows.rowFunctions(layout)}
 ${rows.rowMain(layout)}
 ${rows.keepRows(layout, inputs)}
@@ -49,45 +50,53 @@ ${body}
     bindings,
     uniforms: packUniforms(uniforms, { rows: problem.rows, elements: rows.rowElements(problem, layout) }),
     grid: rows.rowGrid(problem, layout, caps),
-    cost: { flops: flops * elements, bytes: 4 * bindings.length * elements },
+    cost: {
+      flops: flops * elements,
+      bytes: (inputs.length * floatBytes(problem.input ?? 'f32') + floatBytes(problem.output ?? 'f32')) * elements,
+    },
     workgroupBytes: rows.rowBytes(layout),
   }
 }
 
 // The maximum starts at the lowest finite number: a row of −∞ then sums exp(−∞) = 0, and the sum tells it apart.
-const rowStatistics = (layout: RowLayout): string => `  var high = -3.4028234e38;
-${rows.eachElement(layout, (read) => `high = max(high, largest(${read('x')}));`)}
+const rowStatistics = (layout: RowLayout, x: FloatArray): string => `  var high = -3.4028234e38;
+${rows.eachElement(layout, (read) => `high = max(high, largest(${read(x)}));`)}
   high = rowMax(high, slot);
   var sum = 0.0;
-${rows.eachElement(layout, (read) => `sum += total(exp(${read('x')} - high));`)}
+${rows.eachElement(layout, (read) => `sum += total(exp(${read(x)} - high));`)}
   sum = rowSum(sum, slot);
   if (!live) { return; }
   let empty = sum == 0.0;`
 
 function forwardProgram(problem: SoftmaxProblem, layout: RowLayout, caps: Capabilities): Program {
+  const x = rows.rowArray('x', layout, caps, problem.input)
+  const y = rows.rowArray('y', layout, caps, problem.output, 'read_write')
   const finish = problem.log
     ? `  let shift = select(log(sum), 0.0, empty);
-${rows.eachElement(layout, (read) => `y[base + i] = (${read('x')} - high) - shift;`)}`
+${rows.eachElement(layout, (read) => y.store('base + i', `(${read(x)} - high) - shift`))}`
     : `  let scale = select(1.0 / sum, 0.0, empty);
-${rows.eachElement(layout, (read) => `y[base + i] = exp(${read('x')} - high) * scale;`)}`
+${rows.eachElement(layout, (read) => y.store('base + i', `exp(${read(x)} - high) * scale`))}`
   const label = problem.log ? 'logsoftmax' : 'softmax'
-  return build(problem, layout, caps, label, ['x'], 'y', 6, `${rowStatistics(layout)}\n${finish}`)
+  return build(problem, layout, caps, label, [x], y, 6, `${rowStatistics(layout, x)}\n${finish}`)
 }
 
 function backwardProgram(problem: SoftmaxProblem, layout: RowLayout, caps: Capabilities): Program {
+  const y = rows.rowArray('y', layout, caps, problem.input)
+  const dy = rows.rowArray('dy', layout, caps, problem.input)
+  const dx = rows.rowArray('dx', layout, caps, problem.output, 'read_write')
   const body = problem.log
     ? `  var sum = 0.0;
-${rows.eachElement(layout, (read) => `sum += total(${read('dy')});`)}
+${rows.eachElement(layout, (read) => `sum += total(${read(dy)});`)}
   sum = rowSum(sum, slot);
   if (!live) { return; }
-${rows.eachElement(layout, (read) => `dx[base + i] = ${read('dy')} - exp(${read('y')}) * sum;`)}`
+${rows.eachElement(layout, (read) => dx.store('base + i', `${read(dy)} - exp(${read(y)}) * sum`))}`
     : `  var sum = 0.0;
-${rows.eachElement(layout, (read) => `sum += total(${read('y')} * ${read('dy')});`)}
+${rows.eachElement(layout, (read) => `sum += total(${read(y)} * ${read(dy)});`)}
   sum = rowSum(sum, slot);
   if (!live) { return; }
-${rows.eachElement(layout, (read) => `dx[base + i] = ${read('y')} * (${read('dy')} - sum);`)}`
+${rows.eachElement(layout, (read) => dx.store('base + i', `${read(y)} * (${read(dy)} - sum)`))}`
   const label = problem.log ? 'logsoftmax.backward' : 'softmax.backward'
-  return build(problem, layout, caps, label, ['y', 'dy'], 'dx', 4, body)
+  return build(problem, layout, caps, label, [y, dy], dx, 4, body)
 }
 
 /** Bindings: x, y (rw). Any width ≥ 1. */

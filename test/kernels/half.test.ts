@@ -1,0 +1,160 @@
+/**
+ * Kernels over half-precision arrays, as f16 and packed two a word, against the float64 references of the same (rounded) inputs.
+ *
+ * Tolerances: a half has 11 significant bits, so storing a result costs up to 2⁻¹¹ ≈ 4.9e-4 of it (half a unit in the last place;
+ * 2⁻¹⁰ on a driver that rounds towards zero). Outputs kept in f32 are held to the f32 tests' own tolerance: sums or products in half
+ * precision anywhere would miss it a hundredfold.
+ */
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { Capabilities, Program } from '../../kernels/kernel.ts'
+import { baselineCapabilities } from '../../kernels/kernel.ts'
+import * as backward from '../../kernels/layernorm/backward.ts'
+import { layerNormReference, layerNormVariants } from '../../kernels/layernorm/layernorm.ts'
+import { type MatmulProblem, matmulReference, matmulVariants } from '../../kernels/matmul/matmul.ts'
+import * as softmax from '../../kernels/softmax/softmax.ts'
+import type { FloatType } from '../../kernels/storage.ts'
+import { blank, exactArray, fromWords, toWords } from '../support/half.ts'
+import { openBareDevice, relativeError, runProgram, type Words } from '../support/program.ts'
+
+const test = suite('kernels, half precision')
+const { device, capabilities } = await openBareDevice()
+const tolerance: Record<FloatType, number> = { f32: 5e-6, f16: 2 ** -10 }
+
+/** How halves lie in memory here: natively where the adapter can, packed always. */
+const storages: [string, Capabilities][] = [
+  ...(capabilities.f16 ? [['f16', capabilities] as [string, Capabilities]] : []),
+  ['packed', { ...capabilities, f16: false }],
+  ['packed, plain WebGPU', { ...baselineCapabilities, maxGrid: 3 }],
+]
+
+interface Output {
+  readonly want: Float64Array
+  readonly type?: FloatType
+  /** Beside the type's own. */
+  readonly tolerance?: number
+}
+
+/** Runs a program and compares every output; more is not written than there is. */
+async function check(program: Program, inputs: Words[], outputs: readonly Output[], what: string): Promise<void> {
+  const spare = 0x7c017c01
+  const buffers = outputs.map(({ want, type = 'f32' }) => {
+    const words = blank(want.length, type)
+    const all = new Uint32Array(words.length + 4).fill(spare)
+    all.set(new Uint32Array(words.buffer))
+    return all
+  })
+  const got = await runProgram(device, program, [...inputs, ...buffers])
+  outputs.forEach(({ want, type = 'f32', tolerance: own }, i) => {
+    const error = relativeError(fromWords(got[i]!, want.length, type), want)
+    assert.ok(error <= (own ?? tolerance[type]), `${what} ${program.label}, output ${i}: relative error ${error}`)
+    const end = new Uint32Array(got[i]!.buffer).slice(-4)
+    assert.ok(
+      end.every((w) => w === spare),
+      `${what} ${program.label}: writes past the end of output ${i}`,
+    )
+  })
+}
+
+type Types = readonly [a: FloatType, b: FloatType, c: FloatType]
+
+function product(m: number, n: number, k: number, [at, bt, ct]: Types, transposed = false): MatmulProblem {
+  return {
+    batch: [],
+    m,
+    n,
+    k,
+    a: { batchStrides: [], rowStride: k, colStride: 1, offset: 0, type: at },
+    b: { batchStrides: [], rowStride: transposed ? 1 : n, colStride: transposed ? k : 1, offset: 0, type: bt },
+    output: ct,
+  }
+}
+
+for (const [storage, caps] of storages) {
+  test(`matmul, ${storage}`, async () => {
+    const gpu = { ...caps, software: false }
+    const problems = [
+      product(13, 7, 5, ['f16', 'f16', 'f32'], true),
+      product(68, 36, 20, ['f16', 'f32', 'f16']),
+      product(12, 9, 520, ['f32', 'f16', 'f16']),
+    ]
+    for (const problem of problems) {
+      const { m, n, k, output } = problem
+      const [at, bt] = [problem.a.type!, problem.b.type!]
+      const [a, b] = [exactArray(m * k, 1, at), exactArray(k * n, 2, bt)]
+      const outputs = [{ want: matmulReference(problem, a, b), type: output! }]
+      // Over the problems every tier has its turn.
+      for (const [variant] of [matmulVariants(problem, caps), matmulVariants(problem, gpu)])
+        await check(variant!.program(), [toWords(a, at), toWords(b, bt)], outputs, storage)
+    }
+  })
+
+  test(`sums are kept in f32, ${storage}`, async () => {
+    // 4099 ones: half precision would stop counting at 2048.
+    const problem = product(4, 4, 4099, ['f16', 'f16', 'f32'])
+    const ones = toWords(new Float32Array(4 * 4099).fill(1), 'f16')
+    const want = new Float64Array(16).fill(4099)
+    for (const software of [true, false]) {
+      const [variant] = matmulVariants(problem, { ...caps, software })
+      await check(variant!.program(), [ones, ones], [{ want, tolerance: 0 }], storage)
+    }
+  })
+
+  test(`overflow is an infinity, NaN stays, ${storage}`, async () => {
+    for (const n of [4, 3]) {
+      const problem = product(1, n, 1, ['f32', 'f32', 'f16'])
+      const b = Float32Array.of(65519, -1e6, NaN, Infinity).slice(0, n)
+      const [variant] = matmulVariants(problem, caps)
+      const [got] = await runProgram(device, variant!.program(), [Float32Array.of(1), b, blank(n, 'f16')])
+      assert.equal([...fromWords(got!, n, 'f16')], [65504, -Infinity, NaN, Infinity].slice(0, n))
+    }
+  })
+
+  test(`softmax and its gradient, ${storage}`, async () => {
+    for (const [rows, width, input, output] of [
+      [5, 13, 'f16', 'f16'],
+      [37, 64, 'f16', 'f32'],
+      [7, 64, 'f32', 'f16'],
+      [3, 1027, 'f16', 'f16'],
+    ] as const) {
+      const problem = { rows, width, log: width === 13, input, output }
+      const [x, y, dy] = [1, 2, 3].map((seed) => exactArray(rows * width, seed, input, 4)) as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ]
+      const [forward] = softmax.softmaxVariants(problem, caps)
+      const outputs = (want: Float64Array): Output[] => [{ want, type: output }]
+      await check(forward!.program(), [toWords(x, input)], outputs(softmax.softmaxReference(problem, x)), storage)
+      const [gradient] = softmax.softmaxBackwardVariants(problem, caps)
+      const want = softmax.softmaxBackwardReference(problem, y, dy)
+      await check(gradient!.program(), [toWords(y, input), toWords(dy, input)], outputs(want), storage)
+    }
+  })
+
+  test(`layer norm and its gradients, ${storage}`, async () => {
+    for (const [rows, width] of [
+      [5, 13],
+      [33, 64],
+    ] as const) {
+      const problem = { rows, width, epsilon: 1e-5, input: 'f16', gradient: 'f16', output: 'f16' } as const
+      const x = exactArray(rows * width, 1, 'f16')
+      const [gamma, beta] = [exactArray(width, 2, 'f32'), exactArray(width, 3, 'f32')]
+      const dy = exactArray(rows * width, 4, 'f16')
+      const want = layerNormReference(problem, x, gamma, beta)
+      const [mean, rstd] = [Float32Array.from(want.mean), Float32Array.from(want.rstd)]
+      const grads = backward.layerNormBackwardReference(problem, x, gamma, dy, mean, rstd)
+      const [xs, dys] = [toWords(x, 'f16'), toWords(dy, 'f16')]
+      const outputs: Output[] = [{ want: want.y, type: 'f16' }, { want: want.mean }, { want: want.rstd }]
+      for (const variant of layerNormVariants(problem, caps).slice(0, 1))
+        await check(variant.program(), [xs, gamma, beta], outputs, storage)
+      for (const variant of backward.layerNormBackwardInputVariants(problem, caps).slice(0, 1))
+        await check(variant.program(), [xs, gamma, dys, mean, rstd], [{ want: grads.dx, type: 'f16' }], storage)
+      for (const variant of backward.layerNormBackwardParamsVariants(problem, caps))
+        await check(variant.program(), [xs, dys, mean, rstd], [{ want: grads.dgamma }, { want: grads.dbeta }], storage)
+    }
+  })
+}
+
+test.after(() => device.destroy())
+test.run()
