@@ -26,7 +26,7 @@ export const demoCommand: Action = (program) => {
     .description('make a small data set, train and test on it, score a video (what `npm start` runs)')
     .option('--seed <n>', 'everything follows from it', wholeNumber(0), 1)
     .option('--out <folder>', 'where all of it goes', 'out/demo')
-    .option('--epochs <n>', 'epochs of training', wholeNumber(1), 9)
+    .option('--epochs <n>', 'epochs of training', wholeNumber(1), 11)
     .option('--shuffle-labels', 'control experiment: train and test on shuffled labels; nothing may be learnt')
     .addOption(adapterOption())
     .action(async (flags: DemoFlags) => {
