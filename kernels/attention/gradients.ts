@@ -18,6 +18,7 @@ import {
   packUniforms,
   type Variant,
 } from '../kernel.ts'
+import { enableHalf, floatArray, floatBytes, floatFunctions } from '../storage.ts'
 import { passVariants } from './attention.ts'
 import { type AttentionProblem, biasGroups, checkProblem, sequences, shell, vectorizable } from './problem.ts'
 
@@ -50,17 +51,16 @@ export function attentionBackwardPrograms(p: AttentionProblem, caps: Capabilitie
 function deltaProgram(p: AttentionProblem, caps: Capabilities): Program {
   const rows = sequences(p) * p.heads * p.lq
   const vector = p.d % 4 === 0
-  const type = vector ? 'vec4f' : 'f32'
   const width = vector ? p.d / 4 : p.d
-  const bindings: Binding[] = [
-    { name: 'o', type, access: 'read' },
-    { name: 'dout', type, access: 'read' },
-    { name: 'delta', type: 'f32', access: 'read_write' },
-  ]
-  const product = vector ? 'dot(o[at + c], dout[at + c])' : 'o[at + c] * dout[at + c]'
+  const o = floatArray('o', caps, { type: p.output, vector })
+  const dout = floatArray('dout', caps, { type: p.gradient, vector })
+  const bindings: Binding[] = [o.binding, dout.binding, { name: 'delta', type: 'f32', access: 'read_write' }]
+  const [x, y] = [o.load('at + c'), dout.load('at + c')]
+  const product = vector ? `dot(${x}, ${y})` : `${x} * ${y}`
   const members = { rows: 'u32', lq: 'u32', heads: 'u32', width: 'u32' } as const
-  const wgsl = `${declareBindings(bindings)}
+  const wgsl = `${enableHalf(bindings)}${declareBindings(bindings)}
 ${declareUniforms(members, bindings.length)}
+${floatFunctions([o, dout])}
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) lid: u32) {
   let t = (wid.y * nwg.x + wid.x) * 64u + lid;
@@ -80,13 +80,16 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     bindings,
     uniforms: packUniforms(members, { rows, lq: p.lq, heads: p.heads, width }),
     grid: foldGrid(ceilDiv(rows, 64), caps.maxGrid),
-    cost: { flops: 2 * rows * p.d, bytes: 4 * rows * (2 * p.d + 1) },
+    cost: {
+      flops: 2 * rows * p.d,
+      bytes: rows * (4 + p.d * (floatBytes(p.output ?? 'f32') + floatBytes(p.gradient ?? 'f32'))),
+    },
   }
 }
 
 /** dbias as stored: [batch or 1.., heads or 1, lq, lk]. */
 function biasProgram(p: AttentionProblem, caps: Capabilities): Program {
-  const parts = shell(p, vectorizable(p), ['lse', 'delta'], [], ['dbias'], { dout: true })
+  const parts = shell(p, vectorizable(p), ['lse', 'delta'], [], ['dbias'], { dout: true }, caps)
   const shared = biasGroups(p)
   const count = shared.groups * p.lq * p.lk
   // Coordinates of a sequence: from the bias entry where the bias has that axis, from the loop where it is broadcast.

@@ -8,11 +8,14 @@
  * [batch.., heads, lq]; dq [batch.., lq, heads, d], dk, dv [batch.., lk, heads, d] are contiguous too unless `dqOut`, `dkOut`
  * and `dvOut` say where they go: into their slices of one packed gradient, for instance.
  *
+ * q, k, v, o, do and the gradients are f32 or f16 in memory; bias, mask, lse, delta and every sum are f32.
+ *
  * A key is masked where the key mask is not above 0, where `causal` and key > query, or where its score is below −1e38.
  * A query whose keys are all masked gets o = 0, lse = −∞ and zero gradients.
  */
 import type { Binding, Capabilities, Cost, Program } from '../kernel.ts'
 import { ceilDiv, declareBindings, declareUniforms, foldGrid, packUniforms } from '../kernel.ts'
+import { enableHalf, type FloatArray, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
 
 /** Where an operand lies: strides and offset in elements; the stride along the last axis is 1. */
 export interface AttentionOperand {
@@ -21,6 +24,8 @@ export interface AttentionOperand {
   /** Along queries or keys. */
   readonly rowStride: number
   readonly offset: number
+  /** Element type of q, k or v; default f32. */
+  readonly type?: FloatType
 }
 
 export interface AttentionProblem {
@@ -47,6 +52,9 @@ export interface AttentionProblem {
   readonly dvOut?: AttentionOperand
   /** dk and dv lie in one buffer, which their launch binds once, as `dkdv`: WebGPU forbids binding it twice. */
   readonly dkdvTogether?: boolean
+  /** Element types of the results (o; dq, dk and dv), and of do; default f32. */
+  readonly output?: FloatType
+  readonly gradient?: FloatType
 }
 
 /** Which axis a kernel owns, and what it sums over the other: o over keys; dq over keys; dk and dv over queries. */
@@ -111,6 +119,8 @@ export const outputArray = (p: AttentionProblem, name: string): string =>
 /** Everything a kernel needs around its own `main`. */
 export interface Shell {
   readonly bindings: readonly Binding[]
+  /** The bound row arrays by name; an index counts vec4s where `vector` was asked for. */
+  readonly arrays: Readonly<Record<string, FloatArray>>
   readonly uniforms: Uint32Array
   /** Directives, declarations and helper functions, to be followed by the kernel. */
   readonly wgsl: string
@@ -131,22 +141,28 @@ export function shell(
   outputs: readonly string[],
   scalarOutputs: readonly string[],
   options: { subgroups?: boolean; dout: boolean },
+  caps: Capabilities,
 ): Shell {
-  const type = vector ? 'vec4f' : 'f32'
   const unit = vector ? 4 : 1
   const rowArrays: Record<string, AttentionOperand> = { q: p.q, k: p.k, v: p.v }
-  const read = (name: string, t: string): Binding => ({ name, type: t, access: 'read' })
-  const bindings: Binding[] = [read('q', type), read('k', type), read('v', type)]
-  if (p.bias) bindings.push(read('bias', 'f32'))
-  if (p.keyMask) bindings.push(read('keyMask', 'f32'))
+  const arrays: Record<string, FloatArray> = {}
+  const rows = (name: string, type: FloatType | undefined, access: Binding['access'] = 'read'): Binding => {
+    const array = floatArray(name, caps, { type, vector, access })
+    arrays[name] = array
+    return array.binding
+  }
+  const read = (name: string): Binding => ({ name, type: 'f32', access: 'read' })
+  const bindings: Binding[] = [rows('q', p.q.type), rows('k', p.k.type), rows('v', p.v.type)]
+  if (p.bias) bindings.push(read('bias'))
+  if (p.keyMask) bindings.push(read('keyMask'))
   if (options.dout) {
-    bindings.push(read('dout', type))
+    bindings.push(rows('dout', p.gradient))
     rowArrays.dout = contiguousOperand(p, p.lq)
   }
-  bindings.push(...scalars.map((name) => read(name, 'f32')))
+  bindings.push(...scalars.map(read))
   for (const name of outputs) rowArrays[name] = outputOperand(p, name)
   for (const name of new Set(outputs.map((output) => outputArray(p, output))))
-    bindings.push({ name, type, access: 'read_write' })
+    bindings.push(rows(name, p.output, 'read_write'))
   bindings.push(...scalarOutputs.map((name): Binding => ({ name, type: 'f32', access: 'read_write' })))
 
   const members: Record<string, 'u32' | 'f32'> = {}
@@ -187,26 +203,27 @@ export function shell(
 }`
   const tail = p.d % 4
   const at = (name: string): string => {
-    if (vector) return `fn ${name}At(row: u32, c: u32) -> vec4f { return ${name}[row + c]; }`
+    if (vector) return `fn ${name}At(row: u32, c: u32) -> vec4f { return ${arrays[name]!.load('row + c')}; }`
     const part = ['0.0', '0.0', '0.0', '0.0']
-    for (let i = 0; i < tail; i++) part[i] = `${name}[i + ${i}u]`
+    for (let i = 0; i < tail; i++) part[i] = arrays[name]!.load(`i + ${i}u`)
     const ragged = tail ? `\n  if (c == ${Math.floor(p.d / 4)}u) { return vec4f(${part.join(', ')}); }` : ''
     return `fn ${name}At(row: u32, c: u32) -> vec4f {
   let i = row + 4u * c;${ragged}
-  return vec4f(${name}[i], ${name}[i + 1u], ${name}[i + 2u], ${name}[i + 3u]);
+  return vec4f(${['i', 'i + 1u', 'i + 2u', 'i + 3u'].map((i) => arrays[name]!.load(i)).join(', ')});
 }`
   }
   const store = (name: string): string => {
-    const array = outputArray(p, name)
-    if (vector) return `fn ${name}Put(row: u32, c: u32, value: vec4f) { ${array}[row + c] = value; }`
-    const part = (i: number): string => `${array}[i + ${i}u] = value.${'xyzw'[i]};`
+    const array = arrays[outputArray(p, name)]!
+    if (vector) return `fn ${name}Put(row: u32, c: u32, value: vec4f) { ${array.store('row + c', 'value')} }`
+    const part = (i: number): string => array.store(`i + ${i}u`, `value.${'xyzw'[i]}`)
     const parts = [0, 1, 2, 3].map(part)
     const ragged = tail ? `\n  if (c == ${Math.floor(p.d / 4)}u) { ${parts.slice(0, tail).join(' ')} return; }` : ''
     return `fn ${name}Put(row: u32, c: u32, value: vec4f) {\n  let i = row + 4u * c;${ragged}\n  ${parts.join(' ')}\n}`
   }
   const inputRows = Object.keys(rowArrays).filter((name) => !outputs.includes(name))
-  const wgsl = `${options.subgroups ? 'enable subgroups;\n' : ''}${declareBindings(bindings)}
+  const wgsl = `${enableHalf(bindings)}${options.subgroups ? 'enable subgroups;\n' : ''}${declareBindings(bindings)}
 ${declareUniforms(members, bindings.length)}
+${floatFunctions(Object.values(arrays))}
 // A masked score is so low that exp(masked − high) is 0 for every high ≥ lowest; deadRow does the same in the backward.
 const masked = -2e38;
 const lowest = -1e38;
@@ -220,7 +237,7 @@ fn score(raw: f32, bias: f32, attended: bool, query: u32, key: u32) -> f32 {
   return select(masked, raw * u.scale + bias, attended && query < u.lq && key < u.lk${p.causal ? ' && key <= query' : ''});
 }
 `
-  return { bindings, uniforms: packUniforms(members, values), wgsl }
+  return { bindings, arrays, uniforms: packUniforms(members, values), wgsl }
 }
 
 /** `let biasAt`, `let maskAt` for a kernel's main, where `sequence` and `head` are known. */
@@ -229,13 +246,17 @@ export const scoreBases = (p: AttentionProblem): string =>
   let maskAt = ${p.keyMask ? 'keyMaskBase(sequence, 0u)' : '0u'};`
 
 /** The shell of one pass. */
-export function passShell(p: AttentionProblem, pass: Pass, vector: boolean, subgroups = false): Shell {
+export function passShell(
+  p: AttentionProblem,
+  pass: Pass,
+  vector: boolean,
+  caps: Capabilities,
+  subgroups = false,
+): Shell {
   const { outputs } = passArrays[pass]
   const forward = pass === 'forward'
-  return shell(p, vector, forward ? [] : ['lse', 'delta'], outputs, forward ? ['lse'] : [], {
-    subgroups,
-    dout: !forward,
-  })
+  const options = { subgroups, dout: !forward }
+  return shell(p, vector, forward ? [] : ['lse', 'delta'], outputs, forward ? ['lse'] : [], options, caps)
 }
 
 /** Work of a pass; each product of an L×L matrix with d columns counts 2·lq·lk·d. */
@@ -243,10 +264,12 @@ export function passCost(p: AttentionProblem, pass: Pass): Cost {
   const heads = sequences(p) * p.heads
   const products = { forward: 2, queries: 3, keys: 4 }[pass]
   const flops = heads * p.lq * p.lk * (2 * products * p.d + 6) * (p.causal ? 0.5 : 1)
-  const inputs = p.d * (p.lq + 2 * p.lk) + (pass === 'forward' ? p.lq : p.lq * (p.d + 2))
-  const outputs = { forward: p.lq, queries: p.lq, keys: 2 * p.lk }[pass] * p.d
-  const bias = p.bias ? biasGroups(p).groups * p.lq * p.lk : 0
-  return { flops, bytes: 4 * (heads * (inputs + outputs) + bias) }
+  const bytes = (type: FloatType | undefined, rows: number): number => floatBytes(type ?? 'f32') * rows * p.d
+  const inputs = bytes(p.q.type, p.lq) + bytes(p.k.type, p.lk) + bytes(p.v.type, p.lk)
+  const statistics = pass === 'forward' ? 4 * p.lq : 8 * p.lq + bytes(p.gradient, p.lq)
+  const outputs = bytes(p.output, { forward: p.lq, queries: p.lq, keys: 2 * p.lk }[pass])
+  const bias = p.bias ? 4 * biasGroups(p).groups * p.lq * p.lk : 0
+  return { flops, bytes: heads * (inputs + statistics + outputs) + bias }
 }
 
 /** Sizes of the bias as stored: 1 along the axes it is broadcast over. */

@@ -52,7 +52,7 @@ export function rowProgram(
   const chunks = rowChunks(p)
   const { kind, threads, tile } = staging
   const staged = kind !== 'direct'
-  const parts = passShell(p, pass, vector)
+  const parts = passShell(p, pass, vector, caps)
   const ownRows = pass === 'keys' ? 'u.lk' : 'u.lq'
   const otherRows = pass === 'keys' ? 'u.lq' : 'u.lk'
   const headCount = sequences(p) * p.heads

@@ -36,7 +36,7 @@ export function subgroupProgram(
   // Components a lane sums: as few as cover d, so that narrow heads keep every lane busy.
   const width = p.d > 2 * lanes ? 4 : p.d > lanes ? 2 : 1
   const vector = vectorOperands && width === 4
-  const parts = passShell(p, pass, vector, true)
+  const parts = passShell(p, pass, vector, caps, true)
   const spans = ceilDiv(p.d, lanes * width)
   const type = ['', 'f32', 'vec2f', '', 'vec4f'][width]!
   const ownRows = pass === 'keys' ? 'u.lk' : 'u.lq'
@@ -58,7 +58,9 @@ export function subgroupProgram(
 }`
     const loads = components
       .slice(0, width)
-      .map((_, i) => `select(0.0, ${name}[row + min(e + ${i}u, ${p.d - 1}u)], e + ${i}u < ${p.d}u)`)
+      .map(
+        (_, i) => `select(0.0, ${parts.arrays[name]!.load(`row + min(e + ${i}u, ${p.d - 1}u)`)}, e + ${i}u < ${p.d}u)`,
+      )
     return `fn ${name}Part(row: u32, lane: u32, m: u32) -> ${type} {
   let e = ${index};
   return ${type}(${loads.join(', ')});
@@ -73,7 +75,7 @@ export function subgroupProgram(
     const value = (i: number): string => (width === 1 ? 'value' : `value.${'xy'[i]}`)
     return `fn ${name}Keep(row: u32, lane: u32, m: u32, value: ${type}) {
   let e = m * ${lanes * width}u + lane * ${width}u;
-  ${times(width, (i) => `if (e + ${i}u < ${p.d}u) { ${outputArray(p, name)}[row + e + ${i}u] = ${value(i)}; }`, ' ')}
+  ${times(width, (i) => `if (e + ${i}u < ${p.d}u) { ${parts.arrays[outputArray(p, name)]!.store(`row + e + ${i}u`, value(i))} }`, ' ')}
 }`
   }
   const summed = { forward: ['v'], queries: ['k'], keys: ['q', 'dout'] }[pass]

@@ -54,7 +54,7 @@ export function tileProgram(
 ): Program {
   const { groups, columns } = shape
   const { own, other, outputs } = passArrays[pass]
-  const parts = passShell(p, pass, vector)
+  const parts = passShell(p, pass, vector, caps)
   const [rows, width, threads] = [4 * groups, 8 * columns, 8 * groups]
   const spans = ceilDiv(rowChunks(p), 8)
   const ownRows = pass === 'keys' ? 'u.lk' : 'u.lq'

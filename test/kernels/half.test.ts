@@ -7,6 +7,10 @@
  */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { attentionVariants } from '../../kernels/attention/attention.ts'
+import { attentionBackwardPrograms } from '../../kernels/attention/gradients.ts'
+import type { AttentionProblem } from '../../kernels/attention/problem.ts'
+import { attentionBackwardReference, attentionReference } from '../../kernels/attention/reference.ts'
 import type { Capabilities, Program } from '../../kernels/kernel.ts'
 import { baselineCapabilities } from '../../kernels/kernel.ts'
 import * as backward from '../../kernels/layernorm/backward.ts'
@@ -14,7 +18,7 @@ import { layerNormReference, layerNormVariants } from '../../kernels/layernorm/l
 import { type MatmulProblem, matmulReference, matmulVariants } from '../../kernels/matmul/matmul.ts'
 import * as softmax from '../../kernels/softmax/softmax.ts'
 import type { FloatType } from '../../kernels/storage.ts'
-import { blank, exactArray, fromWords, toWords } from '../support/half.ts'
+import { blank, exactArray, fromWords, rounded, toWords } from '../support/half.ts'
 import { openBareDevice, relativeError, runProgram, type Words } from '../support/program.ts'
 
 const test = suite('kernels, half precision')
@@ -152,6 +156,47 @@ for (const [storage, caps] of storages) {
         await check(variant.program(), [xs, gamma, dys, mean, rstd], [{ want: grads.dx, type: 'f16' }], storage)
       for (const variant of backward.layerNormBackwardParamsVariants(problem, caps))
         await check(variant.program(), [xs, dys, mean, rstd], [{ want: grads.dgamma }, { want: grads.dbeta }], storage)
+    }
+  })
+
+  test(`attention and its gradients, ${storage}`, async () => {
+    // Rows of an odd width, of whole vec4s, and of pairs (the subgroup kernel's own loads).
+    for (const [d, lq, lk, gpu] of [
+      [5, 7, 11, false],
+      [32, 9, 6, true],
+      [12, 5, 9, false],
+    ] as const) {
+      const own = { ...caps, software: !gpu && caps.software }
+      const [heads, batch] = [2, 2]
+      const rows = (length: number) =>
+        ({ batchStrides: [length * heads * d], headStride: d, rowStride: heads * d, offset: 0, type: 'f16' }) as const
+      const bias = { batchStrides: [0], headStride: lq * lk, rowStride: lk, offset: 0 }
+      const problem: AttentionProblem = {
+        ...{ batch: [batch], heads, lq, lk, d, scale: 0.4, causal: false, output: 'f16', gradient: 'f16' },
+        ...{ q: rows(lq), k: rows(lk), v: rows(lk), bias },
+      }
+      const random = (length: number, seed: number) => exactArray(batch * length * heads * d, seed, 'f16')
+      const x = { q: random(lq, 1), k: random(lk, 2), v: random(lk, 3), bias: exactArray(heads * lq * lk, 4, 'f32') }
+      const dout = random(lq, 5)
+      const { o, lse } = attentionReference(problem, x)
+      const want = attentionBackwardReference(problem, x, dout)
+      const inputs = [toWords(x.q, 'f16'), toWords(x.k, 'f16'), toWords(x.v, 'f16'), x.bias]
+      const half = (values: Float64Array): Output => ({ want: values, type: 'f16' })
+      const [forward] = attentionVariants(problem, own)
+      await check(forward!.program(), inputs, [half(o), { want: lse }], storage)
+
+      const { delta, dq, dkv, dbias } = attentionBackwardPrograms(problem, own)
+      const kept = rounded(o)
+      const sums = new Float64Array(lse.length)
+      for (let i = 0; i < o.length; i++) {
+        const [row, head] = [Math.floor(i / (heads * d)), Math.floor(i / d) % heads]
+        sums[(Math.floor(row / lq) * heads + head) * lq + (row % lq)]! += kept[i]! * dout[i]!
+      }
+      await check(delta[0]!.program(), [toWords(kept, 'f16'), toWords(dout, 'f16')], [{ want: sums }], storage)
+      const all = [...inputs, toWords(dout, 'f16'), Float32Array.from(lse), Float32Array.from(want.delta)]
+      await check(dq[0]!.program(), all, [half(want.dq)], storage)
+      await check(dkv[0]!.program(), all, [half(want.dk), half(want.dv)], storage)
+      await check(dbias[0]!.program(), all, [{ want: want.dbias, tolerance: 1e-5 }], storage)
     }
   })
 }
