@@ -16,8 +16,24 @@ export { type Conv2dProblem, type Conv2dShape, conv2dShape } from './problem.ts'
 const read = (name: string): Binding => ({ name, type: 'f32', access: 'read' })
 const written = (name: string): Binding => ({ name, type: 'f32', access: 'read_write' })
 
-/** Unrolled multiply-adds a thread may have per input channel before compiling takes seconds. */
-const unrollLimit = 160
+/**
+ * Unrolled multiply-adds and loads a thread may have per input channel. Software adapters compile them to machine code at some 30 to
+ * 60 ms each, GPUs' drivers in far less.
+ */
+const unrollLimit = ({ software }: Capabilities): number => (software ? 80 : 160)
+const loadLimit = 64
+
+/** Input values a thread of `rows` rows × 4 columns keeps: every row and column that some tap of it reads. */
+function loadsOf({ kernel, stride, dilation }: DirectConvolution, rows: number): number {
+  const span = (outputs: number, axis: number): number => {
+    const at = Array.from(
+      { length: outputs * kernel[axis]! },
+      (_, i) => (i % outputs) * stride[axis]! + Math.floor(i / outputs) * dilation[axis]!,
+    )
+    return new Set(at).size
+  }
+  return span(rows, 0) * span(4, 1)
+}
 
 /** Tiles of the direct kernel, best guess first: [output channels, rows]. */
 function directVariants(c: DirectConvolution, caps: Capabilities): Variant[] {
@@ -27,7 +43,7 @@ function directVariants(c: DirectConvolution, caps: Capabilities): Variant[] {
   const fitting = tiles.map(([channels, rows]): [number, number] => [Math.min(channels, c.outPerGroup), rows])
   const distinct = fitting.filter(([a, b], i) => fitting.findIndex(([x, y]) => x === a && y === b) === i)
   return distinct
-    .filter(([channels, rows]) => channels * rows * taps <= unrollLimit)
+    .filter(([channels, rows]) => channels * rows * taps <= unrollLimit(caps) && loadsOf(c, rows) <= loadLimit)
     .filter(([channels]) => c.groups * Math.ceil(c.outPerGroup / channels) <= caps.maxGrid && c.batch <= caps.maxGrid)
     .map(([channels, rows]) => ({
       name: `direct.${channels}x${rows}`,
