@@ -27,7 +27,8 @@ export function compile<A extends Tensor[], R extends Result>(
     const device = await getDevice()
     const data: HostArray[] = []
     for (const t of args) data.push(t.node.host ?? toHostArray(await t.data(), t.dtype))
-    const key = args.map((t) => `${t.dtype}${t.shape}`).join(';')
+    // Planned anew, and traced with it, where the device would plan otherwise than it did.
+    const key = [device.stamp, ...args.map((t) => `${t.dtype}${t.shape}`)].join(';')
     let traced = traces.get(key)
     if (!traced) {
       // What was recorded before belongs to no replay.

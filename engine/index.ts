@@ -21,3 +21,8 @@ export { currentDevice, Device, getDevice, type HostData, openDevice } from './r
 export { formatShape, numel, type Shape, ShapeError } from './shape.ts'
 export { matrixPower, spectralPower } from './spectral.ts'
 export * from './tensor.ts'
+export { type Choice, TuningFormatError } from './tuner/choices.ts'
+export type { Confirmation } from './tuner/confirm.ts'
+export type { Clock } from './tuner/trial.ts'
+export { type Tuned, type TuneOptions, type TuneReport, Tuner } from './tuner/tuner.ts'
+export { fastestWay } from './tuner/way.ts'

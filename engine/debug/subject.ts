@@ -1,15 +1,23 @@
 /** What profiles, checks and the tuner are given: tensors to compute, or a function that computes or records some. */
+import { Node } from '../graph.ts'
 import type { Device } from '../runtime/device.ts'
-import { Tensor } from '../tensor.ts'
+
+/** A tensor, seen from below the class of that name. */
+export interface HasNode {
+  readonly node: Node
+}
 
 /** Tensors not computed yet, or a function; what it returns is computed too if it is a tensor, or an array or record of them. */
-export type Subject = Tensor | readonly Tensor[] | (() => unknown)
+export type Subject = HasNode | readonly HasNode[] | (() => unknown)
 
-function tensorsIn(value: unknown): Tensor[] {
-  if (value instanceof Tensor) return [value]
+const isTensor = (x: unknown): x is HasNode =>
+  typeof x === 'object' && x !== null && (x as Partial<HasNode>).node instanceof Node
+
+function tensorsIn(value: unknown): HasNode[] {
+  if (isTensor(value)) return [value]
   if (Array.isArray(value)) return value.flatMap(tensorsIn)
   const plain = typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
-  return plain ? Object.values(value).filter((v) => v instanceof Tensor) : []
+  return plain ? Object.values(value).filter(isTensor) : []
 }
 
 /** Runs a subject and everything that it leaves to be computed, assignments included. */

@@ -19,6 +19,13 @@ export interface OpenOptions {
   readonly features?: readonly string[]
   /** Node only: flags of Dawn's `create`, e.g. `enable-dawn-features=skip_validation`, `backend=opengl`. */
   readonly flags?: readonly string[]
+  /**
+   * Whether kernels are chosen by measurement:
+   * - `cached` (default): where `device.tune` or `diptych tune` has measured before
+   * - `on-first-use`: as well, each new problem is measured before it runs for the first time, which takes seconds to minutes
+   * - `off`: never
+   */
+  readonly tune?: 'cached' | 'on-first-use' | 'off'
 }
 
 export interface AdapterDescription {

@@ -1,7 +1,8 @@
 /** Opens a device on whatever platform the program runs on: Dawn in Node, `navigator.gpu` elsewhere. */
 import type { OpenedGpu, OpenOptions } from './adapter.ts'
 
-const inNode = typeof process !== 'undefined' && !!process.versions?.node && !('Deno' in globalThis)
+/** Node with Dawn, and not a browser or another runtime. */
+export const inNode = typeof process !== 'undefined' && !!process.versions?.node && !('Deno' in globalThis)
 
 /**
  * A device with every useful feature and the adapter's own limits. Throws `DeviceError`, which says what to install or

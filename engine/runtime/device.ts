@@ -4,6 +4,7 @@
  */
 import type { Capabilities } from '../../kernels/kernel.ts'
 import { topological, valueInputs } from '../autograd.ts'
+import type { Subject } from '../debug/subject.ts'
 import type { AdapterDescription, OpenedGpu, OpenOptions } from '../device/adapter.ts'
 import { DeviceLostError, fromGpuError, type GpuError } from '../device/errors.ts'
 import { requestGpu } from '../device/open.ts'
@@ -15,6 +16,8 @@ import { effects, leavesOf } from '../plan/layout.ts'
 import type { Chooser, Plan } from '../plan/plan.ts'
 import { buildPlan } from '../plan/planner.ts'
 import { numel, type Shape } from '../shape.ts'
+import { openStore, type TuningStore } from '../tuner/store.ts'
+import { type TuneOptions, type TuneReport, Tuner } from '../tuner/tuner.ts'
 import { Executable, Pipelines } from './executable.ts'
 import type { Observer } from './observer.ts'
 import { canonical, checkVersion, reassign, settle } from './settle.ts'
@@ -54,7 +57,9 @@ export class Device {
   private readonly staging = new Map<number, GPUBuffer[]>()
   private line: Promise<unknown> = Promise.resolve()
   private failure: GpuError | undefined
-  choose: Chooser = (_, variants) => variants[0]!.program()
+  /** Remembers and measures which variants of the kernels are fastest here. */
+  readonly tuner: Tuner
+  choose: Chooser = (kernel, variants, problem) => this.tuner.choose(kernel, variants, problem)
   /** Off: every op gets a launch and a buffer of its own; for checking what fusion does. */
   fuse = true
   private observer: Observer | undefined
@@ -62,12 +67,14 @@ export class Device {
   submits = 0
   private running = 'nothing'
 
-  constructor(opened: OpenedGpu) {
+  /** `store` keeps what is tuned between runs. */
+  constructor(opened: OpenedGpu, store?: TuningStore) {
     this.gpu = opened.device
     this.adapter = opened.adapter
     this.caps = opened.capabilities
     this.memory = new Memory(this.gpu, () => (this.failure instanceof DeviceLostError ? this.failure : undefined))
     this.pipelines = new Pipelines(this.gpu)
+    this.tuner = new Tuner(this, store)
     this.gpu.lost.then((info) => {
       this.failure = new DeviceLostError(
         { reason: info.reason, message: info.message },
@@ -90,7 +97,7 @@ export class Device {
   }
 
   /** Runs `work` after everything that was asked for before it. */
-  private queued<T>(work: () => Promise<T>): Promise<T> {
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
     const result = this.line.then(work, work)
     this.line = result.catch(() => undefined)
     return result
@@ -134,14 +141,14 @@ export class Device {
 
   /** Computes nodes and gives each memory of its own. */
   realize(nodes: readonly Node[], label = 'realize'): Promise<void> {
-    return this.queued(async () => {
+    return this.exclusive(async () => {
       await this.execute(nodes, label)
     })
   }
 
   /** Computes a node and returns its value; small ones stay in host memory, large ones keep their buffer. */
   read(node: Node, label = 'read'): Promise<HostData> {
-    return this.queued(async () => {
+    return this.exclusive(async () => {
       const ref = resolvePick(node)
       const { shape, dtype } = node
       const shared = (node.realized && !node.transient) || effects(ref.node).length > 0
@@ -194,14 +201,13 @@ export class Device {
       const roots = nodes.filter((n) => !n.realized)
       const order = topological([...roots, ...side], (n) => n.realized, valueInputs)
       for (const node of order) checkVersion(node)
-      const key = `${this.fuse ? '' : 'unfused|'}${canonical(order, roots, side)}`
+      const structure = canonical(order, roots, side)
       const leaves = leavesOf(order)
-      let cached = this.plans.get(key)
+      let cached = this.plans.get(`${this.stamp}|${structure}`)
       if (!cached) {
-        const plan = buildPlan(roots, side, { caps: this.caps, choose: this.choose, fuse: this.fuse })
-        this.plansBuilt++
+        const plan = await this.build(roots, side, leaves)
         cached = { executable: await Executable.create(plan, this.gpu, this.memory, this.pipelines, leaves, label) }
-        this.plans.set(key, cached)
+        this.plans.set(`${this.stamp}|${structure}`, cached)
       }
       this.observer?.planned(label, performance.now() - began)
       return { executable: cached.executable, leaves, roots, side }
@@ -209,6 +215,26 @@ export class Device {
       this.pending.unshift(...side)
       throw error
     }
+  }
+
+  private async build(roots: readonly Node[], side: readonly Node[], leaves: readonly Node[]): Promise<Plan> {
+    const make = () => buildPlan(roots, side, { caps: this.caps, choose: this.choose, fuse: this.fuse })
+    this.plansBuilt++
+    const plan = make()
+    return this.tuner.mode === 'on-first-use' && (await this.tuner.tunePlan(plan, leaves)) ? make() : plan
+  }
+
+  /** What decides, beside the structure of a program, how it is planned. */
+  get stamp(): string {
+    return `${this.fuse ? '' : 'unfused '}${this.tuner.stamp}`
+  }
+
+  /**
+   * Measures which kernel variants are fastest for what `subject` computes (a function, or tensors), checks that they are right, and
+   * uses the winners from now on, in later programs too. Runs it once, and with `confirm` about a dozen times.
+   */
+  tune(subject: Subject, options?: TuneOptions): Promise<TuneReport> {
+    return this.tuner.tune(subject, options)
   }
 
   private async execute(nodes: readonly Node[], label: string): Promise<void> {
@@ -226,12 +252,12 @@ export class Device {
    * planning. `inputs` are host leaves that get new data with each run.
    */
   trace(nodes: readonly Node[], inputs: readonly Node[], label: string): Promise<Replay> {
-    return this.queued(async () => {
+    return this.exclusive(async () => {
       this.check()
       const { executable, leaves, roots, side } = await this.prepare(nodes, label)
       const at = inputs.map((n) => leaves.indexOf(n))
       const run = (data: readonly HostArray[] | undefined) =>
-        this.queued(async () => {
+        this.exclusive(async () => {
           this.check()
           data?.forEach((d, i) => {
             inputs[i]!.host = d
@@ -258,12 +284,8 @@ export class Device {
     const results = executable.plan.results.map((r) => this.memory.allocate(r.bytes, label))
     const bound = { leaves: leaves.map((l) => l.storage as Storage), results }
     const groups = executable.bind(bound)
-    if (this.observer) await this.observer.submit({ executable, groups, bound, label, began })
-    else {
-      const encoder = this.gpu.createCommandEncoder()
-      executable.encode(encoder, groups)
-      this.gpu.queue.submit([encoder.finish()])
-    }
+    if (this.observer) await this.observer.submit({ executable, groups, bound, leaves, label, began })
+    else executable.submit(groups)
     this.submits++
     return results
   }
@@ -325,7 +347,10 @@ let opening: Promise<Device> | undefined
 
 /** Opens a device and makes it the default one. Throws DeviceError, which says what to install, when there is none. */
 export async function openDevice(options: OpenOptions = {}): Promise<Device> {
-  const device = new Device(await requestGpu(options))
+  const gpu = await requestGpu(options)
+  const device = new Device(gpu, options.adapter === 'null' || options.tune === 'off' ? undefined : await openStore())
+  device.tuner.mode = options.tune ?? 'cached'
+  await device.tuner.load()
   current = device
   opening = Promise.resolve(device)
   return device
@@ -336,6 +361,9 @@ export function getDevice(): Promise<Device> {
   opening ??= openDevice()
   return opening
 }
+
+/** The default device if it is open already. */
+export const openedDevice = (): Device | undefined => current
 
 /** The default device, which must be open: for what happens at once (parameters, assignments). */
 export function currentDevice(): Device {

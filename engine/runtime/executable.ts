@@ -193,13 +193,20 @@ export class Executable {
     return ref.window ? { buffer, offset: ref.window.offset, size: ref.window.bytes } : { buffer }
   }
 
-  /** Encodes every step into one pass. */
-  encode(encoder: GPUCommandEncoder, groups: readonly GPUBindGroup[]): void {
-    const { steps } = this.plan
-    if (!steps.length) return
-    const pass = encoder.beginComputePass()
-    for (let i = 0; i < steps.length; i++) this.dispatch(pass, i, groups)
-    pass.end()
+  /** Encodes every step into a pass of its own and submits it. */
+  submit(groups: readonly GPUBindGroup[]): void {
+    const encoder = this.device.createCommandEncoder()
+    if (this.plan.steps.length) {
+      const pass = encoder.beginComputePass()
+      this.encode(pass, groups)
+      pass.end()
+    }
+    this.device.queue.submit([encoder.finish()])
+  }
+
+  /** Encodes every step. */
+  encode(pass: GPUComputePassEncoder, groups: readonly GPUBindGroup[]): void {
+    for (let i = 0; i < this.plan.steps.length; i++) this.dispatch(pass, i, groups)
   }
 
   /** Encodes step `i`. */

@@ -1,4 +1,5 @@
 /** The door through which profiles and checks watch what a device runs. */
+import type { Node } from '../graph.ts'
 import type { Bound, Executable } from './executable.ts'
 
 export interface ObservedRun {
@@ -6,6 +7,7 @@ export interface ObservedRun {
   /** One bind group a step. */
   readonly groups: readonly GPUBindGroup[]
   readonly bound: Bound
+  readonly leaves: readonly Node[]
   readonly label: string
   /** `performance.now()` when the run began: before its uploads. */
   readonly began: number

@@ -16,6 +16,7 @@ const layerOf = (path: string): Layer => path.split('/')[0] as Layer
 /** Packages that files below `train/` may import. */
 const allowedBelowTrain: Record<string, RegExp> = {
   'engine/device/node.ts': /^(node:.+|webgpu)$/,
+  'engine/tuner/file.ts': /^node:.+$/,
   // Validation by a library that runs in a browser, too.
   'dip/config.ts': /^zod$/,
 }
