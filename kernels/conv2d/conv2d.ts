@@ -1,20 +1,17 @@
 /**
- * 2-D convolution and its gradients, f32.
+ * 2-D convolution and its gradients; every array f32 or f16 in memory, sums f32.
  *
  *   x [N, C, H, W], w [O, C/groups, KH, KW], bias [O], y [N, O, OH, OW]
  *   y = act(bias + Σ w · x), cross-correlation as in every deep-learning library
  *
  * A 1×1 convolution with stride 1 is the same on [N, C, 1, H·W], which makes full tiles of columns.
  */
-import type { Binding, Capabilities, Variant } from '../kernel.ts'
+import type { Capabilities, Variant } from '../kernel.ts'
 import { type DirectConvolution, directConvolution } from './direct.ts'
 import { backwardWeight, genericBackwardInput, genericForward } from './generic.ts'
 import { type Conv2dProblem, type Conv2dShape, conv2dCost, conv2dShape } from './problem.ts'
 
 export { type Conv2dProblem, type Conv2dShape, conv2dShape } from './problem.ts'
-
-const read = (name: string): Binding => ({ name, type: 'f32', access: 'read' })
-const written = (name: string): Binding => ({ name, type: 'f32', access: 'read_write' })
 
 /**
  * Unrolled multiply-adds and loads a thread may have per input channel. Software adapters compile them to machine code at some 30 to
@@ -59,11 +56,12 @@ function flattened(c: DirectConvolution): DirectConvolution {
   return { ...c, label: `${c.label}.pointwise`, height: 1, width, outHeight: 1, outWidth: width }
 }
 
-function forwardDirect(s: Conv2dShape, bindings: Binding[]): DirectConvolution {
+function forwardDirect(s: Conv2dShape): DirectConvolution {
   const depthwise = s.inPerGroup === 1 && s.groups > 1
   return flattened({
     label: depthwise ? 'conv2d.depthwise' : 'conv2d.direct',
-    bindings,
+    arrays: { input: 'x', weight: 'w', output: 'y' },
+    types: s.types,
     batch: s.batch,
     groups: s.groups,
     inPerGroup: s.inPerGroup,
@@ -86,11 +84,12 @@ function forwardDirect(s: Conv2dShape, bindings: Binding[]): DirectConvolution {
 }
 
 /** With stride 1 the gradient is a convolution of dy with the weights transposed and their taps reversed. */
-function backwardDirect(s: Conv2dShape, bindings: Binding[]): DirectConvolution {
+function backwardDirect(s: Conv2dShape): DirectConvolution {
   const pad = [0, 1].map((axis) => s.dilation[axis]! * (s.kernel[axis]! - 1) - s.padding[axis]!)
   return flattened({
-    ...forwardDirect(s, bindings),
+    ...forwardDirect(s),
     label: 'conv2d.dx',
+    arrays: { input: 'dy', weight: 'w', output: 'dx' },
     inPerGroup: s.outPerGroup,
     outPerGroup: s.inPerGroup,
     height: s.outHeight,
@@ -103,34 +102,29 @@ function backwardDirect(s: Conv2dShape, bindings: Binding[]): DirectConvolution 
     bias: false,
     relu: false,
     transposed: true,
+    cost: conv2dCost(s, 'dx'),
   })
 }
 
 /** Bindings x, w, [bias], y. Best guess first. @throws RangeError for impossible sizes. */
 export function conv2dVariants(problem: Conv2dProblem, caps: Capabilities): Variant[] {
   const s = conv2dShape(problem)
-  const bindings = [read('x'), read('w'), ...(s.bias ? [read('bias')] : []), written('y')]
-  return [
-    ...directVariants(forwardDirect(s, bindings), caps),
-    { name: 'generic', program: () => genericForward(s, caps, bindings) },
-  ]
+  return [...directVariants(forwardDirect(s), caps), { name: 'generic', program: () => genericForward(s, caps) }]
 }
 
 /** Gradient with respect to x. Bindings dy [N, O, OH, OW], w, dx [N, C, H, W]. `bias` and `activation` do not matter. */
 export function conv2dBackwardInputVariants(problem: Conv2dProblem, caps: Capabilities): Variant[] {
   const s = conv2dShape(problem)
-  const bindings = [read('dy'), read('w'), written('dx')]
-  const direct = s.stride[0] === 1 && s.stride[1] === 1 ? directVariants(backwardDirect(s, bindings), caps) : []
-  return [...direct, { name: 'generic', program: () => genericBackwardInput(s, caps, bindings) }]
+  const direct = s.stride[0] === 1 && s.stride[1] === 1 ? directVariants(backwardDirect(s), caps) : []
+  return [...direct, { name: 'generic', program: () => genericBackwardInput(s, caps) }]
 }
 
 /** Gradient with respect to w. Bindings x, dy, dw [O, C/groups, KH, KW]. Sums in a fixed order: same input, same bits. */
 export function conv2dBackwardWeightVariants(problem: Conv2dProblem, caps: Capabilities): Variant[] {
   const s = conv2dShape(problem)
-  const bindings = [read('x'), read('dy'), written('dw')]
   const tiles = [...new Set([4, 1].map((channels) => Math.min(channels, s.outPerGroup)))]
   return tiles.map((channels) => ({
     name: `pixels.${channels}`,
-    program: () => backwardWeight(s, caps, bindings, channels),
+    program: () => backwardWeight(s, caps, channels),
   }))
 }

@@ -8,7 +8,6 @@
  * and output channel. Taps are unrolled; sizes are uniforms. Rows and columns outside are clamped and the value dropped.
  */
 import {
-  type Binding,
   type Capabilities,
   type Cost,
   ceilDiv,
@@ -17,10 +16,13 @@ import {
   type Program,
   packUniforms,
 } from '../kernel.ts'
+import { enableHalf, floatArray, floatFunctions } from '../storage.ts'
+import type { Conv2dShape, ConvArray } from './problem.ts'
 
 export interface DirectConvolution {
   readonly label: string
-  readonly bindings: readonly Binding[]
+  readonly arrays: { readonly input: ConvArray; readonly weight: ConvArray; readonly output: ConvArray }
+  readonly types: Conv2dShape['types']
   readonly batch: number
   readonly groups: number
   readonly inPerGroup: number
@@ -57,18 +59,21 @@ const uniforms = {
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 const unique = (list: number[]): number[] => [...new Set(list)].sort((a, b) => a - b)
 
-/** `in_channels` and `out_channels` of the uniforms count per group. Bindings 0, 1 are input and weights, the last the output. */
+/** `in_channels` and `out_channels` of the uniforms count per group. Bindings: input, weights, [bias], output. */
 export function directConvolution(c: DirectConvolution, caps: Capabilities, channels: number, rows: number): Program {
   const threads = caps.software ? 8 : 64
   const [kernelHeight, kernelWidth] = c.kernel
   const taps = kernelHeight * kernelWidth
   const vectorOut = c.outWidth % 4 === 0
   const vectorIn = c.inside && kernelWidth === 1 && c.stride[1] === 1 && c.width % 4 === 0 && c.width === c.outWidth
-  const last = c.bindings.length - 1
-  const bindings = c.bindings.map((b, i) =>
-    (i === 0 && vectorIn) || (i === last && vectorOut) ? { ...b, type: 'vec4f' } : b,
-  )
-  const [input, weight, output] = [bindings[0]!.name, bindings[1]!.name, bindings[last]!.name]
+  const array = (name: ConvArray, vector: boolean, access: 'read' | 'read_write' = 'read') =>
+    floatArray(name, caps, { type: c.types[name], vector, access })
+  const input = array(c.arrays.input, vectorIn)
+  const weight = array(c.arrays.weight, false)
+  const bias = array('bias', false)
+  const output = array(c.arrays.output, vectorOut, 'read_write')
+  const arrays = [input, weight, ...(c.bias ? [bias] : []), output]
+  const bindings = arrays.map((a) => a.binding)
   const outs = range(channels)
   const rowOffsets = unique(
     range(rows).flatMap((r) => range(kernelHeight).map((k) => r * c.stride[0] + k * c.dilation[0])),
@@ -96,14 +101,14 @@ export function directConvolution(c: DirectConvolution, caps: Capabilities, chan
         )),
     ...outs.flatMap((o) => [
       `let out_${o} = min(first_out + ${o}u, u.out_channels - 1u);`,
-      `let start_${o} = ${c.bias ? `bias[group * u.out_channels + out_${o}]` : '0.0'};`,
+      `let start_${o} = ${c.bias ? bias.load(`group * u.out_channels + out_${o}`) : '0.0'};`,
       ...range(rows).map((r) => `var sum_${o}_${r} = vec4f(start_${o});`),
     ]),
   ]
   const values = rowOffsets.flatMap((y) => {
-    if (vectorIn) return [`let v_${y} = ${input}[(plane + line_${y} + column) / 4u];`]
+    if (vectorIn) return [`let v_${y} = ${input.load(`(plane + line_${y} + column) / 4u`)};`]
     return columnOffsets.map((x) => {
-      const load = `${input}[plane + line_${y} + column_${x}]`
+      const load = input.load(`plane + line_${y} + column_${x}`)
       return `let v_${y}_${x} = ${c.inside ? load : `select(0.0, ${load}, in_${y}_${x})`};`
     })
   })
@@ -118,7 +123,7 @@ export function directConvolution(c: DirectConvolution, caps: Capabilities, chan
       ? `let at_${o} = ((group * u.in_channels + i) * u.out_channels + out_${o}) * ${taps}u;`
       : `let at_${o} = ((group * u.out_channels + out_${o}) * u.in_channels + i) * ${taps}u;`,
     ...range(taps).flatMap((t) => [
-      `let w_${o}_${t} = ${weight}[at_${o} + ${c.transposed ? taps - 1 - t : t}u];`,
+      `let w_${o}_${t} = ${weight.load(`at_${o} + ${c.transposed ? taps - 1 - t : t}u`)};`,
       ...range(rows).map((r) => {
         const y = r * c.stride[0] + Math.floor(t / kernelWidth) * c.dilation[0]
         return `sum_${o}_${r} += w_${o}_${t} * ${columnsOf(y, t % kernelWidth)};`
@@ -130,17 +135,18 @@ export function directConvolution(c: DirectConvolution, caps: Capabilities, chan
       const value = c.relu ? `max(sum_${o}_${r}, vec4f(0.0))` : `sum_${o}_${r}`
       const at = `((out_plane + first_out + ${o}u) * u.out_h + row + ${r}u) * u.out_w + column`
       const body = vectorOut
-        ? [`  ${output}[(${at}) / 4u] = ${value};`]
+        ? [`  ${output.store(`(${at}) / 4u`, value)}`]
         : [
             `  let value = ${value};`,
             `  let at = ${at};`,
-            ...range(4).map((j) => `  if (column + ${j}u < u.out_w) { ${output}[at + ${j}u] = value[${j}]; }`),
+            ...range(4).map((j) => `  if (column + ${j}u < u.out_w) { ${output.store(`at + ${j}u`, `value[${j}]`)} }`),
           ]
       return [`if (first_out + ${o}u < u.out_channels && row + ${r}u < u.out_h) {`, ...body, '}']
     }),
   )
-  const wgsl = /* wgsl */ `${declareBindings(bindings)}
+  const wgsl = /* wgsl */ `${enableHalf(bindings)}${declareBindings(bindings)}
 ${declareUniforms(uniforms, bindings.length)}
+${floatFunctions(arrays)}
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(local_invocation_index) thread: u32) {

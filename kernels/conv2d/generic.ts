@@ -2,8 +2,20 @@
  * Convolution and its gradients with one output a thread (one per workgroup for the weights), taps in loops: any kernel size.
  * Sizes are compiled in. No atomics: every output is one sum in a fixed order.
  */
-import { type Binding, type Capabilities, declareBindings, foldGrid, type Program } from '../kernel.ts'
-import { type Conv2dShape, conv2dCost } from './problem.ts'
+import { type Capabilities, declareBindings, foldGrid, type Program } from '../kernel.ts'
+import { enableHalf, type FloatArray, floatArray, floatFunctions } from '../storage.ts'
+import { type Conv2dShape, type ConvArray, conv2dCost } from './problem.ts'
+
+/** The arrays of a kernel, scalar; the last is written. */
+const scalars = (s: Conv2dShape, caps: Capabilities, ...names: ConvArray[]): FloatArray[] =>
+  names.map((name, i) =>
+    floatArray(name, caps, { type: s.types[name], access: i === names.length - 1 ? 'read_write' : 'read' }),
+  )
+
+function declarations(arrays: readonly FloatArray[]): string {
+  const bindings = arrays.map((a) => a.binding)
+  return `${enableHalf(bindings)}${declareBindings(bindings)}\n${floatFunctions(arrays)}`
+}
 
 function constants(s: Conv2dShape): string {
   return /* wgsl */ `const BATCH = ${s.batch}u; const GROUPS = ${s.groups}u;
@@ -17,11 +29,12 @@ function perOutput(
   s: Conv2dShape,
   caps: Capabilities,
   label: string,
-  bindings: Binding[],
+  arrays: readonly FloatArray[],
   count: number,
   body: string,
+  cost = conv2dCost(s),
 ): Program {
-  const wgsl = /* wgsl */ `${declareBindings(bindings)}
+  const wgsl = /* wgsl */ `${declarations(arrays)}
 ${constants(s)}
 
 @compute @workgroup_size(64)
@@ -32,16 +45,19 @@ ${body}
 }
 `
   const grid = foldGrid(Math.ceil(count / 64), caps.maxGrid)
-  return { label, wgsl, bindings, uniforms: new Uint32Array(0), grid, cost: conv2dCost(s) }
+  return { label, wgsl, bindings: arrays.map((a) => a.binding), uniforms: new Uint32Array(0), grid, cost }
 }
 
 /** y[n, o, r, c] = act(bias[o] + Σ w · x). */
-export function genericForward(s: Conv2dShape, caps: Capabilities, bindings: Binding[]): Program {
+export function genericForward(s: Conv2dShape, caps: Capabilities): Program {
+  const [x, w, bias] = scalars(s, caps, 'x', 'w', 'bias', 'y') as [FloatArray, FloatArray, FloatArray]
+  const arrays = scalars(s, caps, 'x', 'w', ...(s.bias ? (['bias'] as const) : []), 'y')
+  const y = arrays.at(-1)!
   const body = /* wgsl */ `  let c = i32(index % u32(OW));
   let r = i32(index / u32(OW) % u32(OH));
   let channel = index / u32(OW * OH) % (GROUPS * OUT);
   let image = index / u32(OW * OH) / (GROUPS * OUT);
-  var sum = ${s.bias ? 'bias[channel]' : '0.0'};
+  var sum = ${s.bias ? bias.load('channel') : '0.0'};
   for (var i = 0u; i < IN; i++) {
     let plane = ((image * GROUPS + channel / OUT) * IN + i) * u32(H * W);
     let taps = (channel * IN + i) * u32(KH * KW);
@@ -51,16 +67,18 @@ export function genericForward(s: Conv2dShape, caps: Capabilities, bindings: Bin
       for (var kw = 0; kw < KW; kw++) {
         let x_in = c * SW + kw * DW - LEFT;
         if (x_in < 0 || x_in >= W) { continue; }
-        sum += w[taps + u32(kh * KW + kw)] * x[plane + u32(y_in * W + x_in)];
+        sum += ${w.load('taps + u32(kh * KW + kw)')} * ${x.load('plane + u32(y_in * W + x_in)')};
       }
     }
   }
-  y[index] = ${s.activation === 'relu' ? 'max(sum, 0.0)' : 'sum'};`
-  return perOutput(s, caps, 'conv2d.generic', bindings, s.batch * s.outChannels * s.outHeight * s.outWidth, body)
+  ${y.store('index', s.activation === 'relu' ? 'max(sum, 0.0)' : 'sum')}`
+  return perOutput(s, caps, 'conv2d.generic', arrays, s.batch * s.outChannels * s.outHeight * s.outWidth, body)
 }
 
 /** dx[n, i, y, x] = Σ_o Σ_taps w[o, i, kh, kw] · dy[n, o, (y + top − kh·dh)/sh, (x + left − kw·dw)/sw] where these are whole. */
-export function genericBackwardInput(s: Conv2dShape, caps: Capabilities, bindings: Binding[]): Program {
+export function genericBackwardInput(s: Conv2dShape, caps: Capabilities): Program {
+  const arrays = scalars(s, caps, 'dy', 'w', 'dx')
+  const [dy, w, dx] = arrays as [FloatArray, FloatArray, FloatArray]
   const body = /* wgsl */ `  let column = i32(index % u32(W));
   let row = i32(index / u32(W) % u32(H));
   let channel = index / u32(W * H) % (GROUPS * IN);
@@ -76,12 +94,13 @@ export function genericBackwardInput(s: Conv2dShape, caps: Capabilities, binding
       for (var o = 0u; o < OUT; o++) {
         let tap = ((group * OUT + o) * IN + channel % IN) * u32(KH * KW) + u32(kh * KW + kw);
         let at = ((image * GROUPS + group) * OUT + o) * u32(OH * OW) + u32(down / SH * OW + across / SW);
-        sum += w[tap] * dy[at];
+        sum += ${w.load('tap')} * ${dy.load('at')};
       }
     }
   }
-  dx[index] = sum;`
-  return perOutput(s, caps, 'conv2d.dx.generic', bindings, s.batch * s.inChannels * s.height * s.width, body)
+  ${dx.store('index', 'sum')}`
+  const count = s.batch * s.inChannels * s.height * s.width
+  return perOutput(s, caps, 'conv2d.dx.generic', arrays, count, body, conv2dCost(s, 'dx'))
 }
 
 /**
@@ -90,7 +109,9 @@ export function genericBackwardInput(s: Conv2dShape, caps: Capabilities, binding
  * One workgroup per input channel, block of `channels` output channels and block of up to 9 taps; its threads share out
  * the pixels, and their partial sums are added in order.
  */
-export function backwardWeight(s: Conv2dShape, caps: Capabilities, bindings: Binding[], channels: number): Program {
+export function backwardWeight(s: Conv2dShape, caps: Capabilities, channels: number): Program {
+  const arrays = scalars(s, caps, 'x', 'dy', 'dw')
+  const [x, dy, dw] = arrays as [FloatArray, FloatArray, FloatArray]
   const threads = caps.software ? 8 : 64
   const allTaps = s.kernel[0] * s.kernel[1]
   const taps = Math.min(allTaps, 9)
@@ -98,7 +119,7 @@ export function backwardWeight(s: Conv2dShape, caps: Capabilities, bindings: Bin
   const outBlocks = Math.ceil(s.outPerGroup / channels)
   const count = s.groups * s.inPerGroup * outBlocks * tapBlocks
   const outs = Array.from({ length: channels }, (_, o) => o)
-  const wgsl = /* wgsl */ `${declareBindings(bindings)}
+  const wgsl = /* wgsl */ `${declarations(arrays)}
 ${constants(s)}
 const TAPS = ${taps}; // of one workgroup
 const TAP_BLOCKS = ${tapBlocks}u;
@@ -122,12 +143,12 @@ ${outs.map((o) => `  let out_${o} = group * OUT + min(first_out + ${o}u, OUT - 1
     let y_in = i32(within) / OW * SH - TOP;
     let x_in = i32(within) % OW * SW - LEFT;
     let plane = (image * GROUPS * IN + channel) * u32(H * W);
-${outs.map((o) => `    let dy_${o} = dy[(image * GROUPS * OUT + out_${o}) * u32(OH * OW) + within];`).join('\n')}
+${outs.map((o) => `    let dy_${o} = ${dy.load(`(image * GROUPS * OUT + out_${o}) * u32(OH * OW) + within`)};`).join('\n')}
     for (var t = 0; t < TAPS; t++) {
       let row = y_in + (first_tap + t) / KW * DH;
       let column = x_in + (first_tap + t) % KW * DW;
       let inside = row >= 0 && row < H && column >= 0 && column < W;
-      let value = select(0.0, x[plane + u32(clamp(row, 0, H - 1) * W + clamp(column, 0, W - 1))], inside);
+      let value = select(0.0, ${x.load('plane + u32(clamp(row, 0, H - 1) * W + clamp(column, 0, W - 1))')}, inside);
 ${outs.map((o) => `      sum_${o}[t] += dy_${o} * value;`).join('\n')}
     }
   }
@@ -141,17 +162,17 @@ ${outs.map((o) => `    partial[(${o}u * u32(TAPS) + u32(t)) * THREADS + thread] 
     if (o >= OUT || tap >= KH * KW) { continue; }
     var sum = 0.0;
     for (var i = 0u; i < THREADS; i++) { sum += partial[k * THREADS + i]; }
-    dw[((group * OUT + o) * IN + channel % IN) * u32(KH * KW) + u32(tap)] = sum;
+    ${dw.store('((group * OUT + o) * IN + channel % IN) * u32(KH * KW) + u32(tap)', 'sum')}
   }
 }
 `
   return {
     label: `conv2d.dw.${channels}x${taps}`,
     wgsl,
-    bindings,
+    bindings: arrays.map((a) => a.binding),
     uniforms: new Uint32Array(0),
     grid: foldGrid(count, caps.maxGrid),
-    cost: conv2dCost(s),
+    cost: conv2dCost(s, 'dw'),
     workgroupBytes: 4 * threads * taps * channels,
     accumulators: taps * channels,
   }

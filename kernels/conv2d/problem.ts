@@ -1,5 +1,9 @@
 /** The convolution problem: sizes, options, validation and cost. */
 import type { Cost } from '../kernel.ts'
+import { type FloatType, floatBytes } from '../storage.ts'
+
+/** Arrays of a convolution and its gradients, as their bindings are named. */
+export type ConvArray = 'x' | 'w' | 'bias' | 'y' | 'dx' | 'dw' | 'dy'
 
 export interface Conv2dProblem {
   /** Images. */
@@ -28,6 +32,8 @@ export interface Conv2dProblem {
   readonly bias?: boolean
   /** Applied after the bias. Default 'none'. Gradient kernels ignore it. */
   readonly activation?: 'none' | 'relu'
+  /** Element types in memory; default f32. Sums are f32. */
+  readonly types?: Partial<Record<ConvArray, FloatType>>
 }
 
 /** The problem with its defaults and derived sizes. */
@@ -60,6 +66,7 @@ export function conv2dShape(problem: Conv2dProblem): Conv2dShape {
     groups: options.groups ?? 1,
     bias: options.bias ?? false,
     activation: options.activation ?? 'none',
+    types: options.types ?? {},
   }
   const { batch, inChannels, outChannels, height, width, kernel, stride, dilation, padding, groups } = full
   const positive = { batch, inChannels, outChannels, height, width, groups, kernel, stride, dilation }
@@ -77,9 +84,19 @@ export function conv2dShape(problem: Conv2dProblem): Conv2dShape {
   return { ...full, inPerGroup: inChannels / groups, outPerGroup: outChannels / groups, outHeight, outWidth }
 }
 
-export function conv2dCost(s: Conv2dShape): Cost {
+/** Cost of the forward pass, or of a gradient: each of its three arrays once, by name. */
+export function conv2dCost(s: Conv2dShape, output: 'y' | 'dx' | 'dw' = 'y'): Cost {
   const outputs = s.batch * s.outChannels * s.outHeight * s.outWidth
   const weights = s.outChannels * s.inPerGroup * s.kernel[0] * s.kernel[1]
   const inputs = s.batch * s.inChannels * s.height * s.width
-  return { flops: 2 * outputs * s.inPerGroup * s.kernel[0] * s.kernel[1], bytes: 4 * (outputs + weights + inputs) }
+  const bytes = (name: ConvArray): number => floatBytes(s.types[name] ?? 'f32')
+  const [x, w, y] = { y: ['x', 'w', 'y'], dx: ['dx', 'w', 'dy'], dw: ['x', 'dw', 'dy'] }[output] as ConvArray[] as [
+    ConvArray,
+    ConvArray,
+    ConvArray,
+  ]
+  return {
+    flops: 2 * outputs * s.inPerGroup * s.kernel[0] * s.kernel[1],
+    bytes: outputs * bytes(y) + weights * bytes(w) + inputs * bytes(x),
+  }
 }

@@ -5,6 +5,7 @@
  *   zh   [B, L, E]           zh[i] = pool over t, j of token (i, j): one vector a row
  *   zv   [B, L, E]           zv[j] = pool over t, i of token (i, j): one vector a column
  *   zcls [B, 1, E]           mean over t of the class token, in either mode
+ *   z and the results (dz and theirs) are f32 or f16 in memory, sums f32
  *   idxh, idxv [B, L, E] u32, max only: t·L² + i·L + j of the first maximum, which the gradient needs
  *
  * A thread owns one channel (four in mean mode when 4 divides E) of one sample, so neighbours read neighbouring addresses.
@@ -21,6 +22,7 @@ import {
   packUniforms,
   type Variant,
 } from '../kernel.ts'
+import { enableHalf, type FloatArray, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
 
 export interface DirectionalPoolProblem {
   /** Samples. */
@@ -32,6 +34,9 @@ export interface DirectionalPoolProblem {
   /** Channels. */
   readonly e: number
   readonly mode: 'mean' | 'max'
+  /** Element types of z (dz of the gradient), and of zh, zv and zcls (their gradients); default f32. */
+  readonly tokens?: FloatType
+  readonly pooled?: FloatType
 }
 
 const uniforms = { samples: 'u32', frames: 'u32', channels: 'u32', scale: 'f32', frame_scale: 'f32' } as const
@@ -60,15 +65,20 @@ function forward(problem: DirectionalPoolProblem, caps: Capabilities, width: num
   const type = width === 4 ? 'vec4f' : 'f32'
   const threads = caps.software ? 8 : 32
   const max = mode === 'max'
+  const vector = width === 4
+  const z = floatArray('z', caps, { type: problem.tokens, vector })
+  const [zh, zv, zcls] = ['zh', 'zv', 'zcls'].map((name) =>
+    floatArray(name, caps, { type: problem.pooled, vector, access: 'read_write' }),
+  ) as [FloatArray, FloatArray, FloatArray]
+  const floats = [z, zh, zv, zcls]
   const bindings: Binding[] = [
-    { name: 'z', type, access: 'read' },
-    ...['zh', 'zv', 'zcls'].map((name): Binding => ({ name, type, access: 'read_write' })),
+    ...floats.map((a) => a.binding),
     ...(max ? ['idxh', 'idxv'].map((name): Binding => ({ name, type: 'u32', access: 'read_write' })) : []),
   ]
   const columns = range(l)
   // Within a row the token's index grows as the loops run; across rows it does not, so equal values compare indices.
   const step = columns.flatMap((j) => [
-    `let value_${j} = z[token + ${j}u * u.channels];`,
+    `let value_${j} = ${z.load(`token + ${j}u * u.channels`)};`,
     ...(max
       ? [
           `let at_${j} = (frame * ${l}u + i) * ${l}u + ${j}u;`,
@@ -77,8 +87,9 @@ function forward(problem: DirectionalPoolProblem, caps: Capabilities, width: num
         ]
       : [`row += value_${j};`, `v_${j} += value_${j};`]),
   ])
-  const wgsl = /* wgsl */ `${declareBindings(bindings)}
+  const wgsl = /* wgsl */ `${enableHalf(bindings)}${declareBindings(bindings)}
 ${declareUniforms(uniforms, bindings.length)}
+${floatFunctions(floats)}
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
@@ -92,8 +103,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
   let out = sample * ${l}u * u.channels + channel;
 
   var class_sum = ${type}(0.0);
-  for (var frame = 0u; frame < u.frames; frame++) { class_sum += z[base + frame * frame_size]; }
-  zcls[sample * u.channels + channel] = class_sum * u.frame_scale;
+  for (var frame = 0u; frame < u.frames; frame++) { class_sum += ${z.load('base + frame * frame_size')}; }
+  ${zcls.store('sample * u.channels + channel', 'class_sum * u.frame_scale')}
 
 ${block(
   2,
@@ -106,26 +117,29 @@ ${block(
       let token = base + frame * frame_size + (1u + i * ${l}u) * u.channels;
 ${block(6, step)}
     }
-    zh[out + i * u.channels] = row${max ? `;\n    idxh[out + i * u.channels] = row_at` : ' * u.scale'};
+    ${zh.store('out + i * u.channels', max ? 'row' : 'row * u.scale')}${max ? `\n    idxh[out + i * u.channels] = row_at;` : ''}
   }
 ${block(
   2,
   columns.map((j) =>
     max
-      ? `zv[out + ${j}u * u.channels] = v_${j}; idxv[out + ${j}u * u.channels] = v_at_${j};`
-      : `zv[out + ${j}u * u.channels] = v_${j} * u.scale;`,
+      ? `${zv.store(`out + ${j}u * u.channels`, `v_${j}`)} idxv[out + ${j}u * u.channels] = v_at_${j};`
+      : zv.store(`out + ${j}u * u.channels`, `v_${j} * u.scale`),
   ),
 )}
 }
 `
-  const outputs = b * e * ((max ? 4 : 2) * l + 1)
+  const pooledBytes = b * e * ((2 * l + 1) * floatBytes(problem.pooled ?? 'f32') + (max ? 8 * l : 0))
   return {
     label: `directionalPool.${mode}.${width}`,
     wgsl,
     bindings,
     uniforms: uniformWords(problem, width),
     grid: foldGrid(b * ceilDiv(e / width, threads), caps.maxGrid),
-    cost: { flops: 2 * b * t * l * l * e, bytes: 4 * (b * t * (l * l + 1) * e + outputs) },
+    cost: {
+      flops: 2 * b * t * l * l * e,
+      bytes: b * t * (l * l + 1) * e * floatBytes(problem.tokens ?? 'f32') + pooledBytes,
+    },
     accumulators: width * (l + 1),
   }
 }
@@ -147,15 +161,21 @@ export function directionalPoolBackwardVariants(problem: DirectionalPoolProblem,
 
 function backward(problem: DirectionalPoolProblem, caps: Capabilities, width: number): Program {
   const { b, t, l, e, mode } = problem
-  const type = width === 4 ? 'vec4f' : 'f32'
   const max = mode === 'max'
+  const vector = width === 4
+  const [dzh, dzv, dzcls] = ['dzh', 'dzv', 'dzcls'].map((name) =>
+    floatArray(name, caps, { type: problem.pooled, vector }),
+  ) as [FloatArray, FloatArray, FloatArray]
+  const dz = floatArray('dz', caps, { type: problem.tokens, vector, access: 'read_write' })
+  const floats = [dzh, dzv, dzcls, dz]
   const bindings: Binding[] = [
-    ...['dzh', 'dzv', 'dzcls'].map((name): Binding => ({ name, type, access: 'read' })),
+    ...floats.slice(0, 3).map((a) => a.binding),
     ...(max ? ['idxh', 'idxv'].map((name): Binding => ({ name, type: 'u32', access: 'read' })) : []),
-    { name: 'dz', type, access: 'read_write' },
+    dz.binding,
   ]
-  const wgsl = /* wgsl */ `${declareBindings(bindings)}
+  const wgsl = /* wgsl */ `${enableHalf(bindings)}${declareBindings(bindings)}
 ${declareUniforms(uniforms, bindings.length)}
+${floatFunctions(floats)}
 const L = ${l}u;
 const TOKENS = ${l * l + 1}u;
 
@@ -168,7 +188,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
   let frame = index / u.channels / TOKENS % u.frames;
   let sample = index / u.channels / TOKENS / u.frames;
   if (token == 0u) {
-    dz[index] = dzcls[sample * u.channels + channel] * u.frame_scale;
+    ${dz.store('index', `${dzcls.load('sample * u.channels + channel')} * u.frame_scale`)}
     return;
   }
   let row = (sample * L + (token - 1u) / L) * u.channels + channel;
@@ -176,19 +196,19 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
   ${
     max
       ? `let at = frame * L * L + token - 1u;
-  dz[index] = select(0.0, dzh[row], idxh[row] == at) + select(0.0, dzv[column], idxv[column] == at);`
-      : 'dz[index] = (dzh[row] + dzv[column]) * u.scale;'
+  ${dz.store('index', `select(0.0, ${dzh.load('row')}, idxh[row] == at) + select(0.0, ${dzv.load('column')}, idxv[column] == at)`)}`
+      : dz.store('index', `(${dzh.load('row')} + ${dzv.load('column')}) * u.scale`)
   }
 }
 `
   const count = (b * t * (l * l + 1) * e) / width
-  const inputs = b * e * ((max ? 4 : 2) * l + 1)
+  const pooledBytes = b * e * ((2 * l + 1) * floatBytes(problem.pooled ?? 'f32') + (max ? 8 * l : 0))
   return {
     label: `directionalPool.grad.${mode}.${width}`,
     wgsl,
     bindings,
     uniforms: uniformWords(problem, width),
     grid: foldGrid(ceilDiv(count, 64), caps.maxGrid),
-    cost: { flops: 2 * count * width, bytes: 4 * (count * width + inputs) },
+    cost: { flops: 2 * count * width, bytes: count * width * floatBytes(problem.tokens ?? 'f32') + pooledBytes },
   }
 }

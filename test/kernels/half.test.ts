@@ -1,64 +1,22 @@
-/**
- * Kernels over half-precision arrays, as f16 and packed two a word, against the float64 references of the same (rounded) inputs.
- *
- * Tolerances: a half has 11 significant bits, so storing a result costs up to 2⁻¹¹ ≈ 4.9e-4 of it (half a unit in the last place;
- * 2⁻¹⁰ on a driver that rounds towards zero). Outputs kept in f32 are held to the f32 tests' own tolerance: sums or products in half
- * precision anywhere would miss it a hundredfold.
- */
+/** Matrix products, rows and attention over half-precision arrays, against float64 references of the same (rounded) inputs. */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { attentionVariants } from '../../kernels/attention/attention.ts'
 import { attentionBackwardPrograms } from '../../kernels/attention/gradients.ts'
 import type { AttentionProblem } from '../../kernels/attention/problem.ts'
 import { attentionBackwardReference, attentionReference } from '../../kernels/attention/reference.ts'
-import type { Capabilities, Program } from '../../kernels/kernel.ts'
-import { baselineCapabilities } from '../../kernels/kernel.ts'
 import * as backward from '../../kernels/layernorm/backward.ts'
 import { layerNormReference, layerNormVariants } from '../../kernels/layernorm/layernorm.ts'
 import { type MatmulProblem, matmulReference, matmulVariants } from '../../kernels/matmul/matmul.ts'
 import * as softmax from '../../kernels/softmax/softmax.ts'
 import type { FloatType } from '../../kernels/storage.ts'
-import { blank, exactArray, fromWords, rounded, toWords } from '../support/half.ts'
-import { openBareDevice, relativeError, runProgram, type Words } from '../support/program.ts'
+import { blank, checker, exactArray, fromWords, halfStorages, type Output, rounded, toWords } from '../support/half.ts'
+import { openBareDevice, runProgram } from '../support/program.ts'
 
 const test = suite('kernels, half precision')
 const { device, capabilities } = await openBareDevice()
-const tolerance: Record<FloatType, number> = { f32: 5e-6, f16: 2 ** -10 }
-
-/** How halves lie in memory here: natively where the adapter can, packed always. */
-const storages: [string, Capabilities][] = [
-  ...(capabilities.f16 ? [['f16', capabilities] as [string, Capabilities]] : []),
-  ['packed', { ...capabilities, f16: false }],
-  ['packed, plain WebGPU', { ...baselineCapabilities, maxGrid: 3 }],
-]
-
-interface Output {
-  readonly want: Float64Array
-  readonly type?: FloatType
-  /** Beside the type's own. */
-  readonly tolerance?: number
-}
-
-/** Runs a program and compares every output; more is not written than there is. */
-async function check(program: Program, inputs: Words[], outputs: readonly Output[], what: string): Promise<void> {
-  const spare = 0x7c017c01
-  const buffers = outputs.map(({ want, type = 'f32' }) => {
-    const words = blank(want.length, type)
-    const all = new Uint32Array(words.length + 4).fill(spare)
-    all.set(new Uint32Array(words.buffer))
-    return all
-  })
-  const got = await runProgram(device, program, [...inputs, ...buffers])
-  outputs.forEach(({ want, type = 'f32', tolerance: own }, i) => {
-    const error = relativeError(fromWords(got[i]!, want.length, type), want)
-    assert.ok(error <= (own ?? tolerance[type]), `${what} ${program.label}, output ${i}: relative error ${error}`)
-    const end = new Uint32Array(got[i]!.buffer).slice(-4)
-    assert.ok(
-      end.every((w) => w === spare),
-      `${what} ${program.label}: writes past the end of output ${i}`,
-    )
-  })
-}
+const storages = halfStorages(capabilities)
+const check = checker(device)
 
 type Types = readonly [a: FloatType, b: FloatType, c: FloatType]
 
