@@ -1,6 +1,7 @@
 /** The `diptych` command line: the commands, and what their errors mean to the shell. */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { augmentCommand } from './commands/augment.ts'
 import { demoCommand } from './commands/demo.ts'
 import { devicesCommand } from './commands/devices.ts'
 import { goldenCommand } from './commands/golden.ts'
@@ -10,7 +11,16 @@ import { scoreCommand } from './commands/score.ts'
 import { synthCommand } from './commands/synth.ts'
 import { EXIT, runMain, UserError } from './errors.ts'
 
-const COMMANDS = [demoCommand, goldenCommand, scoreCommand, synthCommand, scanCommand, prepareCommand, devicesCommand]
+const COMMANDS = [
+  demoCommand,
+  goldenCommand,
+  scoreCommand,
+  synthCommand,
+  scanCommand,
+  prepareCommand,
+  augmentCommand,
+  devicesCommand,
+]
 
 /** The whole command line; a command's action sets the exit code that `setExit` gets, or throws. */
 export function buildProgram(setExit: (code: number) => void): Command {

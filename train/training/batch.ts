@@ -55,6 +55,6 @@ export function makeBatch(
   return {
     anchors: load(triplets.map((t) => t.anchor)),
     others: load([...triplets.map((t) => t.positive), ...triplets.map((t) => t.negative)]),
-    drawn: augmentTensors(drawn),
+    drawn: augmentTensors(drawn, settings),
   }
 }

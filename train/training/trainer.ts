@@ -58,6 +58,7 @@ export class Trainer {
     const augmented = augment(
       others!,
       { order: order!, taps: taps!, saturation: saturation!, noise: noise! },
+      this.config.augment,
       this.noise,
     ).contiguous()
     const features = this.teacher.forward(augmented).features.detach() // [2A, 2E]
