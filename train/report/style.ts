@@ -31,6 +31,7 @@ caption { text-align: left; color: var(--ink-faint); font-size: 13px; padding-bo
 th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--grid); vertical-align: top }
 th { font-weight: 600; color: var(--ink-soft); white-space: nowrap }
 th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; padding: 6px 0 6px 16px; white-space: nowrap }
+th.number + th:not(.number), td.number + td:not(.number) { padding-left: 16px }
 tbody tr:last-child td { border-bottom: 0 }
 dl { display: grid; grid-template-columns: minmax(110px, max-content) 1fr; gap: 4px 18px; margin: 0 0 16px; font-size: 14px }
 dt { color: var(--ink-faint) } dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums }

@@ -1,0 +1,76 @@
+/** The report on a terminal, row by row as it is measured. */
+import colours from 'picocolors'
+import type { Environment, GroupResult, Report, RowResult } from '../results.ts'
+import type { Ceilings } from '../roofline.ts'
+import { ceilingLine, cells, columns, environmentFacts, heaviest, launchLine, problemLine } from './describe.ts'
+
+const width = (text: string): number => [...text].length
+
+/** Columns set to the right, the first to the left; a row of two cells is a name and a sentence. */
+export function aligned(rows: readonly (readonly string[])[], indent = '    '): string[] {
+  const whole = rows.filter((row) => row.length > 2)
+  const widths = (whole[0] ?? []).map((_, i) => Math.max(...whole.map((row) => width(row[i]!))))
+  const first = Math.max(...rows.map((row) => width(row[0]!)))
+  return rows.map((row) =>
+    row.length > 2
+      ? indent +
+        row
+          .map((cell, i) =>
+            i === 0 ? cell + ' '.repeat(first - width(cell)) : ' '.repeat(widths[i]! - width(cell)) + cell,
+          )
+          .join('  ')
+      : `${indent}${row[0]}${' '.repeat(first - width(row[0]!))}  ${row[1]}`,
+  )
+}
+
+/** Programs shown of one row; the HTML report has all of them. */
+const shown = 3
+
+function launchLines(row: RowResult): string[] {
+  const own = row.contestants.find((c) => c.launches?.length)
+  if (!own?.launches) return []
+  const list = (title: string, launches: typeof own.launches = []) => {
+    const all = heaviest(launches)
+    const more = all.length > shown ? [`and ${all.length - shown} more programs`] : []
+    return [...all.slice(0, shown).map(launchLine), ...more].map((line) => `    ${title}: ${line}`)
+  }
+  return [...list('here', own.launches), ...list('RTX 3090', own.discreteLaunches)]
+}
+
+export function rowText(row: RowResult): string {
+  const [head, ...body] = aligned([columns, ...row.contestants.map((c) => cells(c, row))])
+  const marked = body.map((line, i) => {
+    const { status, library } = row.contestants[i]!
+    if (status !== 'ok') return library === 'diptych' ? colours.red(line) : colours.yellow(line)
+    return library === 'diptych' ? colours.bold(line) : line
+  })
+  const lead = row.lead === undefined ? [] : [`    ${row.lead.toFixed(2)}× as fast as the fastest peer`]
+  return [
+    `  ${colours.bold(row.name)}  ${colours.dim(problemLine(row))}`,
+    colours.dim(head!),
+    ...marked,
+    ...lead,
+    ...launchLines(row).map(colours.dim),
+  ].join('\n')
+}
+
+export const groupTitle = ({ name, about }: Pick<GroupResult, 'name' | 'about'>): string =>
+  `\n${colours.bold(name)}  ${about}`
+
+export const headText = (environment: Environment, ceilings: Ceilings): string =>
+  [...environmentFacts(environment).map(([name, value]) => `${name}: ${value}`), ceilingLine(ceilings)].join('\n')
+
+/** The last line: how many rows, and what failed. */
+export function verdict(report: Report): string {
+  const all = report.groups.flatMap((g) => g.rows.flatMap((r) => r.contestants.map((c) => ({ g, r, c }))))
+  const bad = all.filter(({ c }) => c.status !== 'ok' && c.library === 'diptych')
+  if (report.ok)
+    return colours.green(`all checks of diptych passed (${all.filter(({ c }) => c.status === 'ok').length} timed)`)
+  return [
+    colours.red('failed:'),
+    ...bad.map(({ g, r, c }) => `  ${g.name} ${r.name} ${c.name}: ${c.reason}`),
+    ...(report.host?.rows ?? [])
+      .filter((r) => r.status !== 'ok' && r.library === 'diptych')
+      .map((r) => `  host ${r.name}: ${r.reason}`),
+  ].join('\n')
+}

@@ -1,0 +1,81 @@
+/** The block and its training step on this engine: compiled, and recorded anew each step. */
+import { compile, grad, nn, optim, type Tensor } from '../../engine/index.ts'
+import type { Inputs, Prepared } from '../contract.ts'
+import type { DiptychLibrary } from '../libraries/diptych.ts'
+import { checkedSteps, parameterInputs } from './problem.ts'
+import { adamw, type BlockShape, epsilon } from './reference.ts'
+
+class Block {
+  readonly norm1: nn.LayerNorm
+  readonly qkv: nn.Linear
+  readonly proj: nn.Linear
+  readonly norm2: nn.LayerNorm
+  readonly fc1: nn.Linear
+  readonly fc2: nn.Linear
+
+  constructor(private readonly shape: BlockShape) {
+    const { width, ratio } = shape
+    this.norm1 = nn.layerNorm(width, epsilon)
+    this.qkv = nn.linear(width, 3 * width)
+    this.proj = nn.linear(width, width)
+    this.norm2 = nn.layerNorm(width, epsilon)
+    this.fc1 = nn.linear(width, ratio * width)
+    this.fc2 = nn.linear(ratio * width, width)
+  }
+
+  /** [batch, tokens, width] → the same */
+  call(x: Tensor): Tensor {
+    const { batch, tokens, width, heads } = this.shape
+    const qkv = this.qkv.call(this.norm1.call(x)).reshape([batch, tokens, 3, heads, width / heads])
+    const attended = qkv.select(2, 0).attention(qkv.select(2, 1), qkv.select(2, 2)).flatten(2)
+    const y = x.add(this.proj.call(attended))
+    return y.add(this.fc2.call(this.fc1.call(this.norm2.call(y)).gelu()))
+  }
+}
+
+function blockOf(inputs: Inputs, shape: BlockShape): Block {
+  const block = new Block(shape)
+  nn.loadState(block, new Map(Object.entries(parameterInputs(inputs))), 'benchmark')
+  return block
+}
+
+export async function prepareForward(library: DiptychLibrary, inputs: Inputs, shape: BlockShape): Promise<Prepared> {
+  const block = blockOf(inputs, shape)
+  return library.op({ x: inputs.x! }, ({ x }) => ({ z: block.call(x!) }))
+}
+
+/** `compiled`: planned once and replayed. Else recorded every step, as PyTorch would. */
+export async function prepareTraining(
+  library: DiptychLibrary,
+  inputs: Inputs,
+  shape: BlockShape,
+  compiled: boolean,
+): Promise<Prepared> {
+  const block = blockOf(inputs, shape)
+  const { lr, beta1, beta2, epsilon, weightDecay } = adamw
+  const adam = optim.adamW(block, { lr, betas: [beta1, beta2], epsilon, weightDecay })
+  const [x, target] = [library.tensor(inputs.x!), library.tensor(inputs.target!)]
+  let launches: Pick<Prepared, 'launches' | 'discreteLaunches'> | undefined
+  const record = (): Tensor => {
+    const loss = block.call(x).sub(target).square().mean()
+    adam.step(grad(loss, block))
+    launches ??= library.launches([loss])
+    return loss
+  }
+  const step = compiled ? compile(record, 'training step') : async () => record().realize()
+  const losses: number[] = []
+  for (let i = 0; i < checkedSteps; i++) losses.push(await (await step()).item())
+  const after = await adam.flat.read()
+  const parameters = Object.fromEntries([...after].map(([name, { data }]) => [name, data]))
+  return {
+    ...launches,
+    run: async () => {
+      ;(await step()).dispose()
+    },
+    outputs: async () => ({ losses, ...parameters }),
+    dispose: () => {
+      x.dispose()
+      target.dispose()
+    },
+  }
+}
