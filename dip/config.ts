@@ -77,6 +77,7 @@ const schema = z.strictObject({
     clip: positive(1).describe('largest norm of the gradient'),
     epochs: count(30).describe('rounds through the training triplets'),
     batch: count(16).describe('triplets in a batch'),
+    micro: count(0, 0).describe('triplets computed at once, their gradients added up; divides the batch, 0: all'),
   }),
   augment: group({
     blur: group({
@@ -188,6 +189,8 @@ function checkTogether(c: DipConfig): void {
   if (c.E % c.H) fail(`H must divide E into whole heads, got E = ${c.E}, H = ${c.H}`)
   if (c.SA + c.TA < 1) fail('a unit needs at least one block, got SA = 0, TA = 0')
   if (!Number.isInteger(c.r * c.E)) fail(`r·E must be whole, got r = ${c.r}, E = ${c.E}`)
+  if (c.optim.micro && c.optim.batch % c.optim.micro)
+    fail(`optim.micro must divide optim.batch, got ${c.optim.micro} and ${c.optim.batch}`)
   const blocks = c.U * (c.SA + c.TA)
   if (c.encoder.paradigm === 'one-to-one' && blocks % 2)
     fail(`encoder.paradigm 'one-to-one' needs an even number of blocks, got U·(SA + TA) = ${blocks}`)

@@ -109,5 +109,8 @@ export class DIP {
   }
 }
 
+/** Whether weight decay applies to a parameter: to matrices, not to biases, norms, tokens, positions or the log-scalars (IV-A). */
+export const decays = (name: string, shape: readonly number[]): boolean => name.endsWith('.weight') && shape.length >= 2
+
 /** A model with fresh parameters; `nn.seedInit` decides which. */
 export const createDip = (config: PartialConfig & { preset?: PresetName } = {}): DIP => new DIP(makeConfig(config))

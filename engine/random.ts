@@ -61,7 +61,8 @@ export class HostRandom {
 
 /** A source of random tensors: each call takes the next stream. */
 export class Generator {
-  private stream = 0
+  /** The next call's stream; set it to go on where another run was. */
+  stream = 0
 
   constructor(readonly seed: number) {}
 

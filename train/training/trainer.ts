@@ -2,8 +2,8 @@
  * Student and teacher (III-D): one step is one plan: augmentation, the teacher's features, the student's forward and backward
  * pass, AdamW and the teacher's moving average.
  */
-import { augment, DIP, type DipConfig } from '../../dip/index.ts'
-import { compile, concat, Generator, grad, nn, optim, type Tensor } from '../../engine/index.ts'
+import { type AugmentTensors, augment, DIP, type DipConfig, decays } from '../../dip/index.ts'
+import { compile, concat, Generator, grad, nn, optim, stack, type Tensor } from '../../engine/index.ts'
 import { type Batch, clipTensor } from './batch.ts'
 import { learningRate, type Schedule } from './schedule.ts'
 
@@ -20,6 +20,15 @@ export type Role = 'student' | 'teacher'
 
 /** Clips scored at once; a shorter batch is filled up, so that one plan serves all. */
 const scoreBatch = 16
+
+/** More than a step draws. */
+const streamsPerStep = 2 ** 12
+
+interface Part {
+  readonly gradients: Map<string, Tensor>
+  /** total, cce, sti, da */
+  readonly losses: Tensor
+}
 
 export class Trainer {
   readonly student: DIP
@@ -45,6 +54,7 @@ export class Trainer {
       epsilon: eps,
       weightDecay: weight_decay,
       clip,
+      decays,
     })
     this.teacherStorage = nn.flatten(this.teacher)
     optim.copyParameters(this.teacherStorage, this.optimizer.flat)
@@ -53,27 +63,51 @@ export class Trainer {
   }
 
   private recordStep([anchors, others, order, taps, saturation, noise]: Tensor[]): Tensor[] {
-    const a = anchors!.shape[0]!
-    const [, negatives] = others!.split(2)
-    const augmented = augment(
-      others!,
-      { order: order!, taps: taps!, saturation: saturation!, noise: noise! },
-      this.config.augment,
-      this.noise,
-    ).contiguous()
+    const batch = anchors!.shape[0]!
+    const micro = this.config.optim.micro || batch
+    const parts = Array.from({ length: batch / micro }, (_, i) => {
+      const rows = (x: Tensor, from = 0) => x.narrow(0, from + i * micro, from + (i + 1) * micro)
+      const both = (x: Tensor) => (micro === batch ? x : concat([rows(x), rows(x, batch)], 0))
+      const [o, t, s, n] = [order!, taps!, saturation!, noise!].map(both) as [Tensor, Tensor, Tensor, Tensor]
+      return this.recordPart(
+        rows(anchors!),
+        both(others!),
+        { order: o, taps: t, saturation: s, noise: n },
+        micro / batch,
+      )
+    })
+    const [first, ...rest] = parts as [Part, ...Part[]]
+    const gradients = new Map(
+      [...first.gradients].map(([name, g]) => [
+        name,
+        rest.reduce((sum, part) => sum.add(part.gradients.get(name)!), g),
+      ]),
+    )
+    this.optimizer.step(gradients)
+    optim.emaUpdate(this.teacherStorage, this.optimizer.flat, this.config.alpha)
+    // One tensor: reading it is one copy.
+    const losses = rest.reduce((sum, part) => sum.add(part.losses), first.losses)
+    return [concat([losses, this.optimizer.gradientNorm!.reshape([1])])]
+  }
+
+  /** Losses [4] and gradients of A triplets (others: positives, then negatives), times their `share` of the batch. */
+  private recordPart(anchors: Tensor, others: Tensor, drawn: AugmentTensors, share: number): Part {
+    const a = anchors.shape[0]!
+    const [, negatives] = others.split(2)
+    const augmented = augment(others, drawn, this.config.augment, this.noise).contiguous()
     const features = this.teacher.forward(augmented).features.detach() // [2A, 2E]
     const [positive, negative] = features.split(2) as [Tensor, Tensor]
 
     // clean: anchors and forgeries as they are; matched: both augmented, and the anchors only feed L_sti.
     const matched = this.config.student_batch === 'matched'
-    const output = this.student.forward(matched ? augmented : concat([anchors!, negatives!], 0))
+    const output = this.student.forward(matched ? augmented : concat([anchors, negatives!], 0))
     const labels = [...new Array<number>(a).fill(0), ...new Array<number>(a).fill(1)]
-    const anchor = matched ? { anchor: this.student.forward(anchors!).features } : {}
-    const losses = this.student.losses(output, labels, { positive, negative, ...anchor })
-
-    this.optimizer.step(grad(losses.total, this.student))
-    optim.emaUpdate(this.teacherStorage, this.optimizer.flat, this.config.alpha)
-    return [losses.total, losses.cce, losses.sti, losses.da, this.optimizer.gradientNorm!]
+    const anchor = matched ? { anchor: this.student.forward(anchors).features } : {}
+    const { total, cce, sti, da } = this.student.losses(output, labels, { positive, negative, ...anchor })
+    return {
+      gradients: grad(total.mul(share), this.student as object),
+      losses: stack([total, cce, sti, da]).mul(share),
+    }
   }
 
   /** Steps taken so far. */
@@ -83,9 +117,11 @@ export class Trainer {
 
   async step(batch: Batch): Promise<StepLosses> {
     this.optimizer.lr = learningRate(this.schedule, this.optimizer.steps)
+    // Noise by the number of the step: a run that goes on draws what it would have drawn.
+    this.noise.stream = this.optimizer.steps * streamsPerStep
     const { order, taps, saturation, noise } = batch.drawn
-    const results = await this.runStep(batch.anchors, batch.others, order, taps, saturation, noise)
-    const [loss, cce, sti, da, gradientNorm] = await Promise.all(results.map((t) => t.item()))
+    const [results] = await this.runStep(batch.anchors, batch.others, order, taps, saturation, noise)
+    const [loss, cce, sti, da, gradientNorm] = await results!.data()
     return { loss: loss!, cce: cce!, sti: sti!, da: da!, gradientNorm: gradientNorm! }
   }
 
