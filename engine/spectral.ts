@@ -30,14 +30,14 @@ export function spectralPower(s: Tensor, t: number): Tensor {
   const n = s.shape.at(-1)
   if (s.rank < 2 || n !== s.shape.at(-2))
     throw new ShapeError(`spectralPower: needs square matrices, got ${formatShape(s.shape)}`)
-  const eigen = b.record('eigh', [s.node], {})
-  const q = b.pick(eigen, 1)
+  const q = b.pick(b.record('eigh', [s.node], {}), 1)
   const batch = s.shape.slice(0, -2)
-  const row = (x: Node) => b.reshape(x, [...batch, 1, n!])
-  const value = b.matmul(b.mul(q, row(wholePower(eigen, t))), b.transpose(q))
+  // Rayleigh quotients: their error is the square of the vectors' error, and the power multiplies it by t.
+  const quotient = b.div(b.sum(b.mul(q, b.matmul(s.node, q)), -2, true), b.sum(b.square(q), -2, true)) // λ, [..., 1, n]
+  const value = b.matmul(b.mul(q, wholePower(quotient, t)), b.transpose(q))
   const vjp = (dy: Node): Node[] => {
     const shape = [...batch, n!, n!]
-    const gamma = dividedPower(b.expand(b.reshape(eigen, [...batch, n!, 1]), shape), b.expand(row(eigen), shape), t)
+    const gamma = dividedPower(b.expand(b.transpose(quotient), shape), b.expand(quotient, shape), t)
     const g = b.scale(b.add(dy, b.transpose(dy)), 0.5)
     const rotated = b.matmul(b.matmul(b.transpose(q), g), q)
     return [b.matmul(b.matmul(q, b.mul(rotated, gamma)), b.transpose(q))]
