@@ -3,7 +3,7 @@
  * that stands in memory. Views become index arithmetic; reductions become loops.
  */
 import { computeType, type DType, literal, storageType } from '../dtype.ts'
-import type { Node } from '../graph.ts'
+import type { Node, OutputSpec } from '../graph.ts'
 import type { ReduceOp } from '../ops/names.ts'
 import { pointwise } from '../ops/pointwise.ts'
 import { contiguousStrides, numel } from '../shape.ts'
@@ -22,6 +22,8 @@ export function resolvePick(node: Node): ValueRef {
     : { node, output: 0 }
 }
 
+export const specOf = (ref: ValueRef): OutputSpec => ref.node.outputs[ref.output]!
+
 const reduceIdentity = (op: ReduceOp, dtype: DType): string => {
   if (op === 'sum') return literal(0, dtype)
   if (op === 'prod') return literal(1, dtype)
@@ -39,27 +41,33 @@ interface Scope {
   readonly names: Map<string, string>
 }
 
+/** Invocations of a workgroup that share reductions: those of equal index modulo `columns` work for the same result. */
+export interface Cooperation {
+  readonly threads: number
+  readonly columns: number
+}
+
 export interface EmitterOptions {
   /** Values read from memory rather than computed in place. */
   inMemory(node: Node): boolean
-  /** Invocations that share each reduction, or 0 when every invocation does its own. */
-  cooperative: number
+  /** How invocations share the outermost reductions; undefined when every invocation does its own. */
+  cooperation?: Cooperation | undefined
   /** Nodes whose value the surrounding kernel provides (a matmul's accumulator in its epilogue). */
   provided?: Map<Node, string>
 }
 
 export class Emitter {
-  /** Buffers read, in binding order. */
-  readonly inputs: (ValueRef & { name: string })[] = []
   flops = 0
   /** A redirected value was read elsewhere than at the output's own index. */
   conflict = false
-  private alias: { storage: Node; at: Index; name: string } | undefined
+  private readonly aliases: { target: ValueRef; at: Index; name: string }[] = []
   private readonly scopes: Scope[] = [{ lines: [], names: new Map() }]
   private counter = 0
 
   constructor(
     private readonly options: EmitterOptions,
+    /** Buffers read, in binding order; several emitters may share the list. */
+    readonly inputs: (ValueRef & { name: string })[] = [],
     private readonly prefix = '',
   ) {}
 
@@ -125,7 +133,7 @@ export class Emitter {
 
   /** Name of the binding that holds a value. */
   bind(ref: ValueRef): string {
-    const known = this.inputs.find((i) => i.node === ref.node && i.output === ref.output)
+    const known = this.inputs.find((i) => specOf(i) === specOf(ref))
     if (known) return known.name
     const name = `${this.prefix}in${this.inputs.length}`
     this.inputs.push({ ...ref, name })
@@ -133,21 +141,22 @@ export class Emitter {
   }
 
   /** Reads `target` through the output binding `name`, which is only right at index `at`. */
-  redirect(target: Node, at: Index, name: string): void {
-    this.alias = { storage: target, at, name }
+  redirect(target: ValueRef, at: Index, name: string): void {
+    this.aliases.push({ target, at, name })
   }
 
-  private aliased(ref: ValueRef): boolean {
-    const target = this.alias?.storage
-    if (!target) return false
-    return ref.node === target || (!!target.storage && ref.node.storage === target.storage)
+  private aliased(ref: ValueRef) {
+    const { storage } = ref.node
+    return this.aliases.find(
+      ({ target }) => specOf(target) === specOf(ref) || (storage && target.node.storage === storage),
+    )
   }
 
   private load(ref: ValueRef, at: Index): string {
     const { dtype } = ref.node.outputs[ref.output]!
     const redirected = this.aliased(ref)
-    if (redirected && at.key !== this.alias!.at.key) this.conflict = true
-    const buffer = redirected ? this.alias!.name : this.bind(ref)
+    if (redirected && at.key !== redirected.at.key) this.conflict = true
+    const buffer = redirected?.name ?? this.bind(ref)
     const access = `${buffer}[${this.index(at)}]`
     return this.named(`${buffer}@${at.key}`, 'x', () =>
       dtype === 'bool'
@@ -323,14 +332,16 @@ export class Emitter {
       return x.shape.map((_, i) => (axes.includes(i) ? inner[reduced++]! : at[outer++]!))
     }
     const step = (inner: readonly Index[]) => this.line(`${acc} = ${combine(op, acc, this.value(x, inputAt(inner)))};`)
-    const { cooperative } = this.options
-    if (cooperative) {
+    const { cooperation } = this.options
+    if (cooperation && this.scopes.length === 1) {
+      const { threads, columns } = cooperation
       const r = this.fresh('k')
       const count = numel(sizes)
-      this.nested(`for (var ${r} = lid; ${r} < ${count}u; ${r} += ${cooperative}u) {`, '}', () =>
+      const first = columns === 1 ? 'lid' : `lid / ${columns}u`
+      this.nested(`for (var ${r} = ${first}; ${r} < ${count}u; ${r} += ${threads / columns}u) {`, '}', () =>
         step(unflatten(variable(r, count), sizes)),
       )
-      return this.assign('a', `reduce_${op}_${computeType(node.dtype)}(${acc}, lid)`)
+      return this.assign('a', `${cooperativeName(op, computeType(node.dtype), cooperation)}(${acc}, lid)`)
     }
     const loop = (depth: number, inner: Index[]) => {
       if (depth === axes.length) return step(inner)
@@ -344,17 +355,22 @@ export class Emitter {
   }
 }
 
+const cooperativeName = (op: ReduceOp, type: string, { columns }: Cooperation): string =>
+  columns === 1 ? `reduce_${op}_${type}` : `reduce${columns}_${op}_${type}`
+
 /** Tree reduction over a workgroup: the same order of additions on every run, so the same bits. */
-export function cooperativeHelper(op: ReduceOp, type: string, width: number): string {
-  return `var<workgroup> shared_${op}_${type}: array<${type}, ${width}>;
-fn reduce_${op}_${type}(value: ${type}, lid: u32) -> ${type} {
-  shared_${op}_${type}[lid] = value;
+export function cooperativeHelper(op: ReduceOp, type: string, cooperation: Cooperation): string {
+  const { threads, columns } = cooperation
+  const name = cooperativeName(op, type, cooperation)
+  return `var<workgroup> shared_${name}: array<${type}, ${threads}>;
+fn ${name}(value: ${type}, lid: u32) -> ${type} {
+  shared_${name}[lid] = value;
   workgroupBarrier();
-  for (var s = ${width / 2}u; s > 0u; s >>= 1u) {
-    if (lid < s) { shared_${op}_${type}[lid] = ${combine(op, `shared_${op}_${type}[lid]`, `shared_${op}_${type}[lid + s]`)}; }
+  for (var s = ${threads / 2}u; s >= ${columns}u; s >>= 1u) {
+    if (lid < s) { shared_${name}[lid] = ${combine(op, `shared_${name}[lid]`, `shared_${name}[lid + s]`)}; }
     workgroupBarrier();
   }
-  let result = shared_${op}_${type}[0];
+  let result = shared_${name}[${columns === 1 ? '0' : `lid % ${columns}u`}];
   workgroupBarrier();
   return result;
 }`

@@ -1,4 +1,4 @@
-/** Programs of fused pointwise chains and reductions, and the epilogues of matmuls: WGSL around what the emitter writes. */
+/** Programs of fused pointwise chains and reductions, and the tails of kernels: WGSL around what the emitter writes. */
 import {
   type Binding,
   type Capabilities,
@@ -7,138 +7,308 @@ import {
   foldGrid,
   type Program,
 } from '../../kernels/kernel.ts'
+import { valueInputs } from '../autograd.ts'
 import { byteSize, computeType, storageType } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import type { ReduceOp } from '../ops/names.ts'
 import { helpersFor } from '../ops/pointwise.ts'
-import { contiguousStrides, numel } from '../shape.ts'
-import { cooperativeHelper, Emitter, type ValueRef } from './emit.ts'
-import { isReduction, type Partition } from './partition.ts'
-import { constant, dot, unflatten, variable } from './symbolic.ts'
+import { numel } from '../shape.ts'
+import { type Cooperation, cooperativeHelper, Emitter, resolvePick, specOf, type ValueRef } from './emit.ts'
+import type { Launch, Output, Segment } from './launches.ts'
+import type { Partition } from './partition.ts'
+import type { Placement } from './placement.ts'
+import { effects, isReduction } from './roles.ts'
+import { reductionLength } from './sharing.ts'
+import { dot, type Index, unflatten, variable } from './symbolic.ts'
+import { coordinatesThrough, tailGrid } from './tails.ts'
+import type { Place } from './views.ts'
+
+export interface GeneratorContext {
+  readonly part: Partition
+  readonly caps: Capabilities
+  placement(ref: ValueRef): Placement | undefined
+}
 
 export interface Generated {
   readonly program: Program
-  /** Values read, in binding order; the output binding follows. */
-  readonly inputs: ValueRef[]
+  /** Values in binding order. */
+  readonly args: Place[]
 }
 
 const noUniforms = new Uint32Array(0)
 
-/** Reductions computed inside the step of `sink`. */
-function inlinedReductions(sink: Node, part: Partition): Node<ReduceOp>[] {
-  const found: Node<ReduceOp>[] = []
-  const seen = new Set<Node>()
-  const visit = (node: Node) => {
-    if (seen.has(node)) return
-    seen.add(node)
-    if (isReduction(node)) found.push(node as Node<ReduceOp>)
-    for (const x of node.inputs) if (!part.inMemory(x)) visit(x)
-  }
-  visit(sink)
-  return found
-}
-
-/** Invocations that share a reduction, or 0 for one invocation an output. */
-function cooperation(outputs: number, length: number, caps: Capabilities): number {
-  if (length < 128) return 0
-  if (caps.software) return outputs >= 32 ? 0 : length >= 4096 ? 128 : 32
-  if (outputs >= 65536) return 0
-  return length >= 1024 ? 256 : 64
-}
-
-export const usesHalf = (bindings: readonly Binding[]): boolean => bindings.some((b) => b.type === 'f16')
-
 /** WGSL that stores a computed value as dtype. */
-export const stored = (value: string, node: Node): string =>
+const storedAs = (value: string, node: Node): string =>
   node.dtype === 'bool' ? `select(0u, 1u, ${value})` : node.dtype === 'f16' ? `f16(${value})` : value
 
-function bytesOf(refs: readonly ValueRef[]): number {
-  return refs.reduce((sum, r) => {
-    const { shape, dtype } = r.node.outputs[r.output]!
-    return sum + numel(shape) * byteSize(dtype)
-  }, 0)
+const bytesOf = (ref: ValueRef): number => numel(specOf(ref).shape) * byteSize(specOf(ref).dtype)
+
+const bindingOf = (name: string, ref: ValueRef, access: Binding['access']): Binding => ({
+  name,
+  type: storageType(specOf(ref).dtype),
+  access,
+})
+
+/** Everything that is computed in place for `outputs`, these included. */
+function computedNodes(outputs: Segment, part: Partition): Node[] {
+  const made = new Set(outputs.filter((o) => o.ref.node === o.value).map((o) => o.value))
+  const seen = new Set<Node>()
+  const visit = (node: Node) => {
+    if (seen.has(node) || (!made.has(node) && part.inMemory(node))) return
+    seen.add(node)
+    for (const x of valueInputs(node)) visit(x)
+  }
+  for (const { value } of outputs) visit(value)
+  return [...seen]
 }
 
-export interface InPlace {
-  /** Value that the output binding already holds: read through it where the index is the output's own. */
-  readonly target: Node
+/** Reductions of a segment that are not inside one another, and the longest run of additions that one of them makes. */
+function outerReductions(nodes: readonly Node[]): { outer: Node<ReduceOp>[]; length: number } {
+  const set = new Set(nodes)
+  const inner = new Set<Node>()
+  const lengths = new Map<Node, number>()
+  const lengthOf = (node: Node): number => {
+    const known = lengths.get(node)
+    if (known !== undefined) return known
+    lengths.set(node, 1)
+    const below = Math.max(
+      1,
+      ...valueInputs(node)
+        .filter((x) => set.has(x))
+        .map(lengthOf),
+    )
+    const length = isReduction(node) ? below * reductionLength(node) : below
+    lengths.set(node, length)
+    return length
+  }
+  const mark = (node: Node, inside: boolean) => {
+    if (!set.has(node) || inner.has(node)) return
+    if (inside) inner.add(node)
+    for (const x of valueInputs(node)) mark(x, inside || isReduction(node))
+  }
+  const reductions = nodes.filter(isReduction) as Node<ReduceOp>[]
+  for (const r of reductions) if (!inner.has(r)) mark(r, false)
+  return { outer: reductions.filter((r) => !inner.has(r)), length: Math.max(1, ...reductions.map(lengthOf)) }
 }
 
-/** One launch that computes stored node `sink` from values in memory. Undefined when in-place reading would not be safe. */
-export function generate(sink: Node, part: Partition, caps: Capabilities, inPlace?: InPlace): Generated | undefined {
-  const reductions = inlinedReductions(sink, part)
-  const outputs = numel(sink.shape)
-  const length = Math.max(0, ...reductions.map((r) => r.attrs.axes.reduce((p, a) => p * r.inputs[0]!.shape[a]!, 1)))
-  const cooperative = cooperation(outputs, length, caps)
-  const threads = cooperative || 64
-  // The sink itself is computed here, everything else in memory is read.
-  const emitter = new Emitter({ inMemory: (n) => n !== sink && part.inMemory(n), cooperative })
-  const linear = variable('i', outputs)
-  if (inPlace) emitter.redirect(inPlace.target, linear, 'out0')
-  const value = stored(emitter.value(sink, unflatten(linear, sink.shape)), sink)
-  if (emitter.conflict) return undefined
-  const bindings: Binding[] = emitter.inputs.map((input) => ({
-    name: input.name,
-    type: storageType(input.node.outputs[input.output]!.dtype),
-    access: 'read',
-  }))
-  bindings.push({ name: 'out0', type: storageType(sink.dtype), access: 'read_write' })
-  const ops = [...new Set(reductions.map((r) => `${r.op}:${computeType(r.dtype)}`))]
-  const tree = cooperative
-    ? ops.map((o) => cooperativeHelper(o.split(':')[0] as ReduceOp, o.split(':')[1]!, cooperative))
-    : []
-  const group = 'wid.y * nwg.x + wid.x'
-  const index = cooperative ? `let i = ${group};` : `let i = (${group}) * ${threads}u + lid;`
-  const store = `out0[i] = ${value};`
-  const body = emitter.body
-  const wgsl = `${usesHalf(bindings) ? 'enable f16;\n' : ''}${declareBindings(bindings)}
-${[helpersFor(body), ...tree].filter(Boolean).join('\n')}
+/**
+ * How a segment's reductions are shared; undefined where every result has an invocation of its own. Reductions over leading axes
+ * give neighbouring invocations neighbouring columns, so that they read side by side.
+ */
+function cooperationOf(
+  outputs: number,
+  length: number,
+  outer: readonly Node<ReduceOp>[],
+  caps: Capabilities,
+): Cooperation | undefined {
+  const acrossRows = outer.some((r) => {
+    const { shape } = r.inputs[0]!
+    const last = shape.findLastIndex((d) => d > 1)
+    return last >= 0 && !r.attrs.axes.includes(last)
+  })
+  if (caps.software) {
+    if (length < 128 || outputs >= 32) return undefined
+    return { threads: length >= 4096 ? 128 : 32, columns: 1 }
+  }
+  if (acrossRows) {
+    if (length < 16 || outputs >= 32768) return undefined
+    const columns = Math.min(16, 2 ** Math.ceil(Math.log2(outputs)))
+    return { threads: length >= 256 ? 256 : 64, columns }
+  }
+  if (length < 64) return undefined
+  return { threads: length >= 1024 ? 256 : 64, columns: 1 }
+}
+
+interface SegmentPlan {
+  readonly outputs: Segment
+  readonly nodes: readonly Node[]
+  /** Reductions that are not inside one another. */
+  readonly outer: readonly Node<ReduceOp>[]
+  readonly cooperation: Cooperation | undefined
+  readonly count: number
+}
+
+/** One launch that computes its segments' results from values in memory. Undefined when reading in place would not be safe. */
+export function generateLaunch({ segments }: Launch, context: GeneratorContext): Generated | undefined {
+  const { part, caps } = context
+  const plans = segments.map((outputs): SegmentPlan => {
+    const nodes = computedNodes(outputs, part)
+    const { outer, length } = outerReductions(nodes)
+    const count = numel(outputs[0]!.value.shape)
+    return { outputs, nodes, outer, count, cooperation: cooperationOf(count, length, outer, caps) }
+  })
+  const threads = Math.max(...plans.map((p) => p.cooperation?.threads ?? 64))
+  const inputs: (ValueRef & { name: string })[] = []
+  const targets: { ref: ValueRef; name: string }[] = []
+  const target = (ref: ValueRef): string => {
+    const known = targets.find((t) => specOf(t.ref) === specOf(ref))
+    if (known) return known.name
+    const name = `out${targets.length}`
+    targets.push({ ref, name })
+    return name
+  }
+  const helpers = new Map<string, string>()
+  let groups = 0
+  let flops = 0
+  const bodies: string[] = []
+  for (const plan of plans) {
+    const made = segmentBody(plan, threads, inputs, target, context)
+    if (!made) return undefined
+    const first = groups
+    groups += made.groups
+    flops += made.flops
+    for (const h of made.helpers) helpers.set(h, h)
+    const open = first
+      ? `else if (wide < ${groups}u) {\nlet group = wide - ${first}u;`
+      : `if (wide < ${groups}u) {\nlet group = wide;`
+    bodies.push(plans.length === 1 ? `let group = wide;\n${made.body}` : `${open}\n${made.body}\n}`)
+  }
+  const bindings = [
+    ...inputs.map((i) => bindingOf(i.name, i, 'read')),
+    ...targets.map((t) => bindingOf(t.name, t.ref, 'read_write')),
+  ]
+  const body = bodies.join('\n')
+  const half = bindings.some((b) => b.type === 'f16')
+  const wgsl = `${half ? 'enable f16;\n' : ''}${declareBindings(bindings)}
+${[helpersFor(body), ...helpers.keys()].filter(Boolean).join('\n')}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) lid: u32) {
-${index}
-if (i >= ${outputs}u) { return; }
+let wide = wid.y * nwg.x + wid.x;
 ${body}
-${cooperative ? `if (lid == 0u) { ${store} }` : store}
 }
 `
-  const grid = foldGrid(cooperative ? outputs : Math.ceil(outputs / threads), caps.maxGrid)
-  const cost = {
-    flops: emitter.flops * Math.max(outputs, ...reductions.map((r) => numel(r.inputs[0]!.shape))),
-    bytes: bytesOf(emitter.inputs) + outputs * byteSize(sink.dtype),
+  const reduction = plans.flatMap((p) => p.nodes).find(isReduction)
+  const written = segments.flat().reduce((sum, { ref }) => sum + bytesOf(ref), 0)
+  return {
+    program: {
+      label: `${reduction ? `reduce.${reduction.op}` : 'pointwise'}${plans.length > 1 ? `.${plans.length}` : ''}`,
+      wgsl,
+      bindings,
+      uniforms: noUniforms,
+      grid: foldGrid(groups, caps.maxGrid),
+      cost: { flops, bytes: inputs.reduce((sum, i) => sum + bytesOf(i), written) },
+    },
+    args: [...inputs, ...targets.map((t) => t.ref)],
   }
-  const label = reductions.length ? `reduce.${reductions[0]!.op}` : 'pointwise'
-  return { program: { label, wgsl, bindings, uniforms: noUniforms, grid, cost }, inputs: emitter.inputs }
 }
 
-/** The pointwise chain from `matmul` to `sink` as the tail that a matmul kernel calls on four columns of its result. */
-export function generateEpilogue(
-  sink: Node,
-  matmul: Node,
-  part: Partition,
-): { epilogue: Epilogue; inputs: ValueRef[] } {
-  const provided = new Map([[matmul, 'acc']])
-  const emitter = new Emitter({ inMemory: (n) => n !== sink && part.inMemory(n), cooperative: 0, provided }, 'e')
-  const shape = matmul.shape
-  const rank = shape.length
-  const batch = numel(shape.slice(0, -2))
-  const at = [variable('batch', batch), variable('row', shape[rank - 2]!), variable('col', shape[rank - 1]!)]
-  const linear = dot(at, contiguousStrides([batch, shape[rank - 2]!, shape[rank - 1]!]))
-  const same = sink.shape.length === 2 && rank === 2
-  const value = emitter.value(sink, same ? [at[1] ?? constant(0), at[2] ?? constant(0)] : unflatten(linear, sink.shape))
-  const bindings: Binding[] = emitter.inputs.map((input) => ({
-    name: input.name,
-    type: storageType(input.node.outputs[input.output]!.dtype),
-    access: 'read',
-  }))
+/** WGSL of one segment for workgroup `group` of its own, and how many workgroups it takes. */
+function segmentBody(
+  { outputs, nodes, outer, cooperation, count }: SegmentPlan,
+  threads: number,
+  inputs: (ValueRef & { name: string })[],
+  target: (ref: ValueRef) => string,
+  { part, placement }: GeneratorContext,
+): { body: string; groups: number; flops: number; helpers: string[] } | undefined {
+  const shared = cooperation && { threads, columns: cooperation.columns }
+  const computed = new Set(outputs.filter((o) => o.ref.node === o.value).map((o) => o.value))
+  const emitter = new Emitter({ inMemory: (n) => !computed.has(n) && part.inMemory(n), cooperation: shared }, inputs)
+  const linear = variable('i', count)
+  const stores = outputs.map((output) => store(output))
+  const { body } = emitter
+  if (emitter.conflict) return undefined
+  const perGroup = shared ? shared.columns : threads
+  let guard: string
+  let write = stores.join('\n')
+  if (!shared) guard = `let i = group * ${threads}u + lid;\nif (i >= ${count}u) { return; }`
+  else if (shared.columns === 1) {
+    guard = 'let i = group;'
+    write = `if (lid == 0u) { ${write} }`
+  } else {
+    guard = `let column = group * ${perGroup}u + lid % ${perGroup}u;\nlet i = min(column, ${count - 1}u);`
+    write = `if (lid < ${perGroup}u && column < ${count}u) { ${write} }`
+  }
+  const kinds = shared ? [...new Set(outer.map((r) => `${r.op}:${computeType(r.dtype)}`))] : []
+  const longest = nodes.filter(isReduction).map((r) => numel(r.inputs[0]!.shape))
+  return {
+    body: `${guard}\n${body}\n${write}`,
+    groups: Math.ceil(count / perGroup),
+    flops: emitter.flops * Math.max(count, ...longest),
+    helpers: kinds.map((k) => cooperativeHelper(k.split(':')[0] as ReduceOp, k.split(':')[1]!, shared!)),
+  }
+
+  function store({ value, ref }: Output): string {
+    const place = placement(ref)
+    const name = target(place ? { node: place.container, output: 0 } : ref)
+    const at = unflatten(linear, value.shape)
+    const index = place ? dot(at, place.strides, place.offset) : linear
+    if (ref.node !== value)
+      for (const [output, input] of effects(ref.node))
+        if (output === ref.output) emitter.redirect(resolvePick(ref.node.inputs[input]!), linear, name)
+    const text = storedAs(emitter.value(value, at), value)
+    return `${name}[${emitter.index(index)}] = ${text};`
+  }
+}
+
+export interface GeneratedTail {
+  readonly epilogue: Epilogue
+  /** Values that its bindings stand for, in order. */
+  readonly args: Place[]
+  readonly bytes: number
+}
+
+/**
+ * The chains from a kernel's results to `outputs` as the tail that it calls on four neighbours of its result. The first output is what
+ * the kernel stores; the others the tail stores itself.
+ */
+export function generateTail({ tail, segments }: Launch, { part }: GeneratorContext): GeneratedTail {
+  const { kernel, at, swapped } = tail!
+  const outputs = segments[0]!
+  const [first, ...others] = outputs as [Output, ...Output[]]
+  const computed = new Set(outputs.map((o) => o.value))
+  const emitter = new Emitter(
+    { inMemory: (n) => !computed.has(n) && part.inMemory(n), provided: new Map([[kernel, 'acc']]) },
+    [],
+    'e',
+  )
+  const coordinates = (value: Node): readonly Index[] =>
+    value === first.value
+      ? at
+      : coordinatesThrough(value, first.value, at, (n) => !computed.has(n) && part.inMemory(n))!
+  const values = outputs.map(({ value }) => emitter.value(value, coordinates(value)))
+  const [, m, n] = tailGrid(kernel)
+  const [rows, columns] = swapped ? [n, m] : [m, n]
   const lanes = ['x', 'y', 'z', 'w'].map((c, i) => `epilogueLane(acc.${c}, batch, row, col + ${i}u)`)
-  const wgsl = `${helpersFor(emitter.body)}
+  // `col` is a multiple of 4: the four neighbours are inside together where the columns are one too.
+  const vector = columns % 4 === 0
+  const bindings = [
+    ...emitter.inputs.map((input) => bindingOf(input.name, input, 'read')),
+    ...others.map(({ ref }, i): Binding => {
+      const binding = bindingOf(`eout${i}`, ref, 'read_write')
+      return vector ? { ...binding, type: 'vec4f' } : binding
+    }),
+  ]
+  const put = (o: number): string =>
+    vector
+      ? `  eout${o}[at >> 2u] = vec4f(${[0, 1, 2, 3].map((i) => `lane${i}[${o + 1}]`).join(', ')});`
+      : [0, 1, 2, 3]
+          .map((i) => `  if (col + ${i}u < ${columns}u) { eout${o}[at + ${i}u] = lane${i}[${o + 1}]; }`)
+          .join('\n')
+  const wgsl = others.length
+    ? `${helpersFor(emitter.body)}
+fn epilogueLane(acc: f32, batch: u32, row: u32, col: u32) -> array<f32, ${values.length}> {
+${emitter.body}
+return array<f32, ${values.length}>(${values.join(', ')});
+}
+fn epilogue(acc: vec4f, batch: u32, row: u32, col: u32) -> vec4f {
+${lanes.map((text, i) => `  let lane${i} = ${text};`).join('\n')}
+  let at = (batch * ${rows}u + row) * ${columns}u + col;
+${others.map((_, o) => put(o)).join('\n')}
+  return vec4f(lane0[0], lane1[0], lane2[0], lane3[0]);
+}
+`
+    : `${helpersFor(emitter.body)}
 fn epilogueLane(acc: f32, batch: u32, row: u32, col: u32) -> f32 {
 ${emitter.body}
-return ${value};
+return ${values[0]};
 }
 fn epilogue(acc: vec4f, batch: u32, row: u32, col: u32) -> vec4f {
   return vec4f(${lanes.join(', ')});
 }
 `
-  return { epilogue: { bindings, wgsl, flopsPerOutput: emitter.flops }, inputs: emitter.inputs }
+  return {
+    epilogue: { bindings, wgsl, flopsPerOutput: emitter.flops },
+    args: [...emitter.inputs, ...others.map((o) => o.ref)],
+    bytes: [...emitter.inputs, ...others.map((o) => o.ref)].reduce((sum, ref) => sum + bytesOf(ref), 0),
+  }
 }

@@ -19,8 +19,8 @@ import { softmaxBackwardVariants, softmaxVariants } from '../../kernels/softmax/
 import type { Node } from '../graph.ts'
 import type { AttentionAttrs, Conv2dAttrs, OpName } from '../ops/names.ts'
 import { numel, type Shape } from '../shape.ts'
-import type { Operand } from './partition.ts'
 import type { Chooser } from './plan.ts'
+import type { Operand } from './views.ts'
 
 /** What a binding of a launch is filled with. */
 export type Arg = { readonly in: number } | { readonly out: number } | { readonly temp: number; readonly bytes: number }
@@ -34,7 +34,20 @@ export interface LoweringContext {
   readonly caps: Capabilities
   /** Picks among variants: the tuner's choice for such a problem, or the first. */
   choose: Chooser
+  /** Where outputs go that are part of a larger value; only for ops that `writesStrided` names. */
+  readonly places?: readonly (Written | undefined)[]
 }
+
+/** Element c of an output is written at offset + Σ c·stride of a buffer, which outputs of the same `container` share. */
+export interface Written {
+  readonly container: object
+  readonly strides: readonly number[]
+  readonly offset: number
+}
+
+/** Ops whose outputs may be written through strides, the last axis dense. */
+export const writesStrided = (node: Node): boolean =>
+  node.op === 'attentionGradQuery' || node.op === 'attentionGradKeyValue'
 
 /** The program for a problem: `problem` holds all that can decide which variant is fastest, dtypes included. */
 const pick = <P extends object>(
@@ -82,13 +95,21 @@ const strideOf = (o: Operand, axis: number, whenOne: number): number =>
 const batchStrides = (o: Operand, count: number): number[] =>
   Array.from({ length: count }, (_, i) => (o.shape[i] === 1 ? 0 : o.strides[i]!))
 
+/** The product of a and b, or its transpose bᵀ·aᵀ when `swapped`. */
 export function lowerMatmul(
   node: Node,
-  [a, b]: readonly Operand[],
+  operands: readonly Operand[],
   context: LoweringContext,
   epilogue?: Epilogue,
+  swapped = false,
 ): Program {
   const rank = node.shape.length
+  const transposed = (o: Operand): Operand => ({
+    ...o,
+    shape: [...o.shape.slice(0, -2), o.shape[rank - 1]!, o.shape[rank - 2]!],
+    strides: [...o.strides.slice(0, -2), o.strides[rank - 1]!, o.strides[rank - 2]!],
+  })
+  const [a, b] = swapped ? [transposed(operands[1]!), transposed(operands[0]!)] : operands
   const merged = mergeBatch(node.shape.slice(0, -2), [batchStrides(a!, rank - 2), batchStrides(b!, rank - 2)])
   const operand = (o: Operand, strides: number[]): MatmulOperand => {
     const [rowCount, colCount] = [o.shape[rank - 2]!, o.shape[rank - 1]!]
@@ -103,8 +124,8 @@ export function lowerMatmul(
   }
   const problem: MatmulProblem = {
     batch: merged.batch,
-    m: node.shape[rank - 2]!,
-    n: node.shape[rank - 1]!,
+    m: node.shape[rank - (swapped ? 1 : 2)]!,
+    n: node.shape[rank - (swapped ? 2 : 1)]!,
     k: a!.shape[rank - 1]!,
     a: operand(a!, merged.strides[0]!),
     b: operand(b!, merged.strides[1]!),
@@ -113,17 +134,30 @@ export function lowerMatmul(
   return pick(context, 'matmul', matmulVariants, problem)
 }
 
-/** The attention problem of q, k, v [batch…, L, heads, d] and what may follow them. */
-function attentionProblem(operands: readonly Operand[], attrs: AttentionAttrs): AttentionProblem {
+/** The attention problem of q, k, v [batch…, L, heads, d] and what may follow them; `outputs` are places of dq, dk and dv. */
+function attentionProblem(
+  operands: readonly Operand[],
+  attrs: AttentionAttrs,
+  outputs: {
+    readonly dq?: Written | undefined
+    readonly dk?: Written | undefined
+    readonly dv?: Written | undefined
+  } = {},
+): AttentionProblem {
   const [q, k, v] = operands as [Operand, Operand, Operand]
   const rank = q.shape.length
   const n = rank - 3
   const bias = attrs.hasBias ? operands[3]! : undefined
   const mask = attrs.hasMask ? operands[attrs.hasBias ? 4 : 3]! : undefined
+  const shapes = { dq: q.shape, dk: k.shape, dv: k.shape }
+  const written = (['dq', 'dk', 'dv'] as const).flatMap((name) => {
+    const place = outputs[name]
+    return place ? [{ name, operand: { ref: q.ref, shape: shapes[name], ...place } as Operand }] : []
+  })
   const all = [q, k, v, ...(bias ? [bias] : []), ...(mask ? [mask] : [])]
   const merged = mergeBatch(
     q.shape.slice(0, n),
-    all.map((o) => batchStrides(o, n)),
+    [...all, ...written.map((w) => w.operand)].map((o) => batchStrides(o, n)),
   )
   const tokens = (o: Operand, i: number): AttentionOperand => ({
     batchStrides: merged.strides[i]!,
@@ -142,6 +176,8 @@ function attentionProblem(operands: readonly Operand[], attrs: AttentionAttrs): 
     q: tokens(q, 0),
     k: tokens(k, 1),
     v: tokens(v, 2),
+    ...Object.fromEntries(written.map(({ name, operand }, i) => [`${name}Out`, tokens(operand, all.length + i)])),
+    ...(together(outputs) ? { dkdvTogether: true } : {}),
     ...(bias
       ? {
           bias: {
@@ -164,6 +200,10 @@ function attentionProblem(operands: readonly Operand[], attrs: AttentionAttrs): 
       : {}),
   }
 }
+
+/** dk and dv go into one buffer. */
+const together = ({ dk, dv }: { dk?: Written | undefined; dv?: Written | undefined }): boolean =>
+  !!dk && !!dv && dk.container === dv.container
 
 const extras = (attrs: AttentionAttrs): number[] =>
   attrs.hasBias && attrs.hasMask ? [3, 4] : attrs.hasBias || attrs.hasMask ? [3] : []
@@ -259,22 +299,22 @@ export const kernelLowerings = {
         c,
         'attentionGradQuery',
         (p, caps) => attentionBackwardPrograms(p, caps).dq,
-        attentionProblem(operands, node.attrs),
+        attentionProblem(operands, node.attrs, { dq: c.places?.[0] }),
       ),
       args: [...backwardArgs(node.attrs), ...outs(0)],
     },
   ],
-  attentionGradKeyValue: (node, operands, c) => [
-    {
-      program: pick(
-        c,
-        'attentionGradKeyValue',
-        (p, caps) => attentionBackwardPrograms(p, caps).dkv,
-        attentionProblem(operands, node.attrs),
-      ),
-      args: [...backwardArgs(node.attrs), ...outs(0, 1)],
-    },
-  ],
+  attentionGradKeyValue: (node, operands, c) => {
+    const [dk, dv] = c.places ?? []
+    // A contiguous output beside a placed one keeps a buffer of its own.
+    const problem = attentionProblem(operands, node.attrs, { dk, dv })
+    return [
+      {
+        program: pick(c, 'attentionGradKeyValue', (p, caps) => attentionBackwardPrograms(p, caps).dkv, problem),
+        args: [...backwardArgs(node.attrs), ...(problem.dkdvTogether ? outs(0) : outs(0, 1))],
+      },
+    ]
+  },
   attentionGradBias: (node, operands, c) => [
     {
       program: pick(
@@ -369,25 +409,13 @@ export const kernelLowerings = {
   ],
 } satisfies { [K in OpName]?: Lowering<K> }
 
-/** Inputs that a kernel reads through strides; others are made contiguous first. */
-export function acceptsStrides(kernel: Node, index: number): boolean {
+/** Whether a kernel reads input `index` through these strides; what it does not is made contiguous first. */
+export function acceptsStrides(kernel: Node, index: number, strides: readonly number[]): boolean {
   if (kernel.op === 'matmul') return true
-  // The last axis of q, k, v and of the bias must be dense; the planner falls back to a copy where it is not.
-  if (kernel.op.startsWith('attention') && kernel.op !== 'attentionDelta')
-    return index < 3 || isBiasOrMask(kernel, index)
-  return false
-}
-
-function isBiasOrMask(kernel: Node, index: number): boolean {
+  if (!kernel.op.startsWith('attention') || kernel.op === 'attentionDelta') return false
   const { hasBias, hasMask } = kernel.attrs as AttentionAttrs
-  return index < 3 + Number(hasBias) + Number(hasMask)
-}
-
-/** Whether a strided view that `acceptsStrides` lets through is dense where the kernel needs it. */
-export function denseEnough(kernel: Node, index: number, shape: Shape, strides: readonly number[]): boolean {
-  if (!kernel.op.startsWith('attention')) return true
-  const { hasBias } = kernel.attrs as AttentionAttrs
+  if (index >= 3 + Number(hasBias) + Number(hasMask)) return false
+  // The last axis of q, k, v and of the bias must be dense.
   const isMask = index >= 3 + Number(hasBias)
-  const last = shape.length - 1
-  return isMask || shape[last] === 1 || strides[last] === 1
+  return isMask || kernel.inputs[index]!.shape.at(-1) === 1 || strides.at(-1) === 1
 }

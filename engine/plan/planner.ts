@@ -1,33 +1,29 @@
 /**
- * Turns wanted nodes into a plan: partition, one launch per stored value, assignments after the readers of what they
- * overwrite, slots by liveness.
+ * Turns wanted nodes into a plan: which values stand in memory (partition.ts), which launches make them (launches.ts), in which
+ * order and how many at once (schedule.ts), in which memory (layout.ts).
  */
 import type { Capabilities, Program } from '../../kernels/kernel.ts'
-import type { Node } from '../graph.ts'
-import { record } from '../ops/build.ts'
-import { contiguousStrides, numel } from '../shape.ts'
-import { resolvePick, type ValueRef } from './emit.ts'
-import { generate, generateEpilogue } from './generated.ts'
+import { valueInputs } from '../autograd.ts'
+import { byteSize } from '../dtype.ts'
+import type { Node, OutputSpec } from '../graph.ts'
+import { bindingCount } from './bindings.ts'
+import { resolvePick, specOf, type ValueRef } from './emit.ts'
+import { type GeneratorContext, generateLaunch, generateTail } from './generated.ts'
 import {
   acceptsStrides,
   type Call,
-  denseEnough,
   kernelLowerings,
   type LoweringContext,
   lowerMatmul,
+  writesStrided,
 } from './kernels.ts'
-import { type Draft, layOut, overwrittenBy, packMarker } from './layout.ts'
-import {
-  isContiguous,
-  isKernel,
-  type Operand,
-  operandOf,
-  type Partition,
-  type Place,
-  partition,
-  stridedView,
-} from './partition.ts'
+import { type Launch, launchesOf } from './launches.ts'
+import { type Draft, layOut, sizeOf } from './layout.ts'
+import { type Partition, partition } from './partition.ts'
+import type { Placement } from './placement.ts'
 import type { Chooser, Plan } from './plan.ts'
+import { schedule } from './schedule.ts'
+import type { Place } from './views.ts'
 
 export interface PlannerOptions {
   readonly caps: Capabilities
@@ -37,242 +33,158 @@ export interface PlannerOptions {
 }
 
 export function buildPlan(roots: readonly Node[], sideEffects: readonly Node[], options: PlannerOptions): Plan {
+  const fuse = options.fuse ?? true
+  const limit = options.caps.maxStorageBuffers
+  const wanted = new Set(roots.map((r) => specOf(resolvePick(r))))
   const forced = new Set<Node>()
-  for (let attempt = 0; attempt < 200; attempt++) {
+  for (let attempt = 0; attempt < 50; attempt++) {
     const part = partition([...roots, ...sideEffects], {
-      acceptsStrides: (k, i) => acceptsStrides(k, i),
-      fuse: options.fuse ?? true,
+      acceptsStrides,
+      fuse,
       forced,
+      software: options.caps.software,
     })
-    const draft = new Drafting(part, options)
-    const overfull = draft.run()
-    if (!overfull) return layOut(draft.drafts, draft.temps, part, roots)
-    if (forced.has(overfull)) break
-    forced.add(overfull)
+    const launches = launchesOf(part, wanted)
+    const before = forced.size
+    for (const launch of launches.list) {
+      if (bindingCount(launch, launches.placed) <= limit) continue
+      const split = widestInput(launch, part)
+      if (split) forced.add(split)
+    }
+    if (forced.size > before) continue
+    const ordered = schedule(launches, { part, wanted, limit, fuse })
+    const drafting = new Drafting(part, launches.placed, options)
+    const conflict = drafting.run(ordered)
+    if (!conflict) return layOut(drafting.drafts, drafting.temps, part, roots)
+    if (forced.has(conflict)) break
+    forced.add(conflict)
   }
-  throw new Error(
-    `planner: an op reads more buffers than this adapter binds at once (${options.caps.maxStorageBuffers})`,
-  )
+  throw new Error(`planner: an op reads more buffers than this adapter binds at once (${limit})`)
 }
 
-/** Builds the launches of a partition, in an order that respects data and assignments. */
+/** Generates and lowers launches, in their order. */
 class Drafting {
   readonly drafts: Draft[] = []
+  /** Bytes of scratch buffers that kernels asked for. */
   readonly temps: number[] = []
-  private readonly copies = new Map<Node, Node>()
 
   constructor(
     private readonly part: Partition,
+    private readonly placed: ReadonlyMap<OutputSpec, Placement>,
     private readonly options: PlannerOptions,
   ) {}
 
-  /** The node to give memory to when a step would bind too many buffers; undefined when all steps fit. */
-  run(): Node | undefined {
-    for (const node of this.part.order) {
-      if (node.realized || !this.part.stored.has(node) || node.op === 'pick') continue
-      if (node.op === 'pack' || node.op === 'assign') this.special(node)
-      else if (isKernel(node)) this.kernel(node)
-      else this.pointwise(node)
-      const last = this.drafts[this.drafts.length - 1]
-      if (last && last.args.length > this.options.caps.maxStorageBuffers) {
-        const split = widestInput(node, this.part)
-        if (split) return split
+  /** A value that must stand in memory before it is assigned, if one was found; undefined when all is drafted. */
+  run(launches: readonly Launch[]): Node | undefined {
+    for (const launch of launches) {
+      if (launch.kind === 'kernel') this.kernel(launch)
+      else {
+        const made = generateLaunch(launch, this.context)
+        if (!made) return launch.segments.flat().find((o) => o.ref.node !== o.value)!.value
+        this.push(made.program, made.args, launch)
       }
     }
     return undefined
   }
 
-  private push(
-    program: Program,
-    inputs: readonly Place[],
-    outputs: readonly ValueRef[],
-    node: Node,
-    ops = node.op as string,
-  ): void {
-    this.drafts.push({
-      program,
-      args: [...inputs, ...outputs],
-      reads: [...inputs, ...overwrittenBy(outputs)],
-      writes: outputs,
-      ops,
-      origin: node.origin,
-    })
+  private get context(): GeneratorContext & LoweringContext {
+    const { caps, choose } = this.options
+    return { part: this.part, caps, choose, placement: (ref) => this.placed.get(specOf(ref)) }
   }
 
-  private pointwise(node: Node): void {
-    const matmul = this.part.epilogue.get(node)
-    if (matmul) {
-      const { epilogue, inputs } = generateEpilogue(node, matmul, this.part)
-      const operands = this.operands(matmul)
-      const program = lowerMatmul(matmul, operands, this.context, epilogue)
-      const refs = [...operands.map((o) => o.ref), ...inputs]
-      return this.push(program, refs, [{ node, output: 0 }], node, describe(node, this.part))
-    }
-    const made = generate(node, this.part, this.options.caps)!
-    this.push(made.program, made.inputs, [{ node, output: 0 }], node, describe(node, this.part))
+  private push(program: Program, args: readonly (Place | { temp: number })[], launch: Launch): void {
+    this.drafts.push({ program, args, ops: describe(launch, this.part), origin: launch.node.origin })
   }
 
-  private get context(): LoweringContext {
-    return { caps: this.options.caps, choose: this.options.choose }
-  }
-
-  private operands(node: Node): Operand[] {
-    return node.inputs.map((x, i) => {
-      const view = stridedView(x, (n) => this.part.stored.has(n))
-      const base = view && resolvePick(view.base)
-      if (
-        view &&
-        base &&
-        this.part.inMemory(base.node) &&
-        acceptsStrides(node, i) &&
-        denseEnough(node, i, x.shape, view.strides)
-      )
-        return operandOf(x, { base, strides: view.strides, offset: view.offset })
-      const strides = contiguousStrides(x.shape)
-      if (view && base && this.part.inMemory(base.node) && isContiguous(x, view))
-        return operandOf(x, { base, strides, offset: view.offset })
-      const direct = resolvePick(x)
-      if (this.part.inMemory(direct.node)) return { ref: direct, shape: x.shape, strides, offset: 0 }
-      return { ref: { node: this.copy(x), output: 0 }, shape: x.shape, strides, offset: 0 }
-    })
-  }
-
-  /** Puts a value that no kernel can address into memory of its own, once per plan. */
-  private copy(x: Node): Node {
-    let node = this.copies.get(x)
-    if (node) return node
-    node = record('contiguous', [x], {} as never)
-    this.copies.set(x, node)
-    const made = generate(node, this.part, this.options.caps)!
-    this.push(made.program, made.inputs, [{ node, output: 0 }], x, 'copy')
-    return node
-  }
-
-  private kernel(node: Node): void {
-    const operands = this.operands(node)
-    let calls: Call[]
-    if (node.op === 'matmul')
-      calls = [{ program: lowerMatmul(node, operands, this.context), args: [{ in: 0 }, { in: 1 }, { out: 0 }] }]
-    else if (node.op === 'contiguous') return this.copyTo(node.inputs[0]!, { node, output: 0 }, node)
-    else if (node.op === 'custom')
-      calls = (node as Node<'custom'>).attrs.op.lower(node as Node<'custom'>, operands, this.context)
-    else {
-      const lowering = kernelLowerings[node.op as keyof typeof kernelLowerings]
-      if (!lowering) throw new Error(`planner: no lowering for '${node.op}'`)
-      calls = lowering(node as never, operands, this.context)
+  private kernel(launch: Launch): void {
+    const { node, tail } = launch
+    const operands = this.part.operands.get(node)!
+    if (tail) {
+      const { epilogue, args, bytes } = generateTail(launch, this.context)
+      const program = lowerMatmul(node, operands, this.context, epilogue, tail.swapped)
+      const cost = { flops: program.cost.flops, bytes: program.cost.bytes + bytes }
+      const refs = [...(tail.swapped ? [...operands].reverse() : operands).map((o) => o.ref), ...args]
+      return this.push({ ...program, cost }, [...refs, this.written(launch.writes[0]!)], launch)
     }
     const firstTemp = this.temps.length
-    for (const { program, args } of calls) {
+    for (const { program, args } of this.calls(node)) {
       const refs = args.map((a) => {
         if ('in' in a) return operands[a.in]!.ref
-        if ('out' in a) return { node, output: a.out }
+        if ('out' in a) return this.written({ node, output: a.out })
         this.temps[firstTemp + a.temp] = a.bytes
         return { temp: firstTemp + a.temp }
       })
-      const isRef = (r: Place | { temp: number }): r is Place => 'node' in r
-      const writes = refs.filter((r, i): r is Place => isRef(r) && 'out' in args[i]!)
-      this.drafts.push({
-        program,
-        args: refs,
-        reads: [...refs.filter((r, i): r is Place => isRef(r) && 'in' in args[i]!), ...overwrittenBy(writes)],
-        writes,
-        ops: node.op,
-        origin: node.origin,
-      })
+      this.push(program, refs, launch)
     }
   }
 
-  private copyTo(x: Node, target: ValueRef, node: Node): void {
-    const source = record('contiguous', [x], {} as never)
-    const made = generate(source, this.part, this.options.caps)!
-    this.push(made.program, made.inputs, [target], node, node.op)
+  private calls(node: Node): Call[] {
+    const operands = this.part.operands.get(node)!
+    if (node.op === 'matmul')
+      return [{ program: lowerMatmul(node, operands, this.context), args: [{ in: 0 }, { in: 1 }, { out: 0 }] }]
+    if (node.op === 'custom')
+      return (node as Node<'custom'>).attrs.op.lower(node as Node<'custom'>, operands, this.context)
+    const lowering = kernelLowerings[node.op as keyof typeof kernelLowerings]
+    if (!lowering) throw new Error(`planner: no lowering for '${node.op}'`)
+    const places = writesStrided(node)
+      ? node.outputs.map((_, output) => this.placed.get(specOf({ node, output })))
+      : undefined
+    return lowering(node as never, operands, places ? { ...this.context, places } : this.context)
   }
 
-  /** `assign` writes where its target stands; `pack` copies what could not be placed directly (see `layOut`). */
-  private special(node: Node): void {
-    if (node.op === 'pack')
-      return this.push(
-        packMarker,
-        node.inputs.map((x) => this.packed(x)),
-        [{ node, output: 0 }],
-        node,
-      )
-    const [target, value] = node.inputs as [Node, Node]
-    if (!this.part.inMemory(value)) {
-      const made = generate(value, this.part, this.options.caps, { target })
-      if (made)
-        return this.push(
-          made.program,
-          made.inputs,
-          [{ node, output: 0 }],
-          node,
-          `${describe(value, this.part)} → assign`,
-        )
-      const temp = this.copy(value)
-      return this.copyTo2(temp, node)
-    }
-    this.copyTo(value, { node, output: 0 }, node)
-  }
-
-  private copyTo2(stored: Node, node: Node): void {
-    const source = record('contiguous', [stored], {} as never)
-    const view: Partition = { ...this.part, inMemory: (n) => n === stored || this.part.inMemory(n) }
-    const made = generate(source, view, this.options.caps)!
-    this.push(made.program, made.inputs, [{ node, output: 0 }], node, 'assign')
-  }
-
-  private packed(x: Node): ValueRef {
-    const view = stridedView(x, (n) => this.part.stored.has(n))
-    const base = view && resolvePick(view.base)
-    const strides = contiguousStrides(x.shape)
-    const plain = view && view.offset === 0 && x.shape.every((d, j) => d === 1 || view.strides[j] === strides[j])
-    if (
-      plain &&
-      base &&
-      this.part.inMemory(base.node) &&
-      numel(base.node.outputs[base.output]!.shape) === numel(x.shape)
-    )
-      return base
-    return { node: this.copy(x), output: 0 }
+  /** Where a kernel's output is bound: its own memory, or its part of a larger value. */
+  private written(ref: ValueRef): Place {
+    const place = this.placed.get(specOf(ref))
+    if (!place) return ref
+    const container = { node: place.container, output: 0 }
+    if (writesStrided(ref.node)) return container
+    const { shape, dtype } = specOf(ref)
+    return { ...container, window: { offset: place.offset * byteSize(dtype), bytes: sizeOf(shape, dtype) } }
   }
 }
 
-/** The ops that the step of `node` computes, innermost first, for people. */
-function describe(node: Node, part: Partition): string {
+/** The ops that a launch computes, innermost first, for people. */
+function describe(launch: Launch, part: Partition): string {
+  const quiet = new Set(['reshape', 'permute', 'expand', 'slice', 'constant', 'detach', 'pick', 'leaf', 'contiguous'])
   const names: string[] = []
   const seen = new Set<Node>()
-  const quiet = new Set(['reshape', 'permute', 'expand', 'slice', 'constant', 'detach', 'pick', 'leaf'])
-  const visit = (n: Node) => {
-    if (seen.has(n)) return
-    seen.add(n)
-    if (n !== node && part.inMemory(n)) return
-    for (const x of n.inputs) visit(x)
-    if (!quiet.has(n.op)) names.push(n.op)
+  const visit = (node: Node, inside: boolean) => {
+    if (seen.has(node)) return
+    seen.add(node)
+    if (!inside && part.inMemory(node)) return
+    if (node !== launch.tail?.kernel) for (const x of valueInputs(node)) visit(x, false)
+    if (!quiet.has(node.op)) names.push(node.op)
   }
-  visit(node)
+  if (!launch.segments.length) return launch.node.op
+  for (const { value, ref } of launch.segments.flat()) {
+    visit(value, ref.node === value)
+    if (ref.node !== value) names.push(ref.node.op)
+  }
   return names.length > 8
     ? `${names.slice(0, 4).join('+')}+…${names.length - 7}…+${names.slice(-3).join('+')}`
     : names.join('+') || 'copy'
 }
 
-/** Among the values computed inside the step of `node`, one that reads many buffers but not all: splitting there halves the step. */
-function widestInput(node: Node, part: Partition): Node | undefined {
-  const loads = new Map<Node, Set<Node>>()
-  const visit = (n: Node): Set<Node> => {
+/** Among the values that a launch computes in place, one that reads many buffers but not all: splitting there halves the launch. */
+function widestInput(launch: Launch, part: Partition): Node | undefined {
+  const computed = new Set(launch.segments.flat().map((o) => o.value))
+  const loads = new Map<Node, Set<OutputSpec>>()
+  const visit = (n: Node): Set<OutputSpec> => {
     const known = loads.get(n)
     if (known) return known
-    const set = new Set<Node>()
+    const set = new Set<OutputSpec>()
     loads.set(n, set)
-    for (const x of n.inputs)
-      if (part.inMemory(x)) set.add(resolvePick(x).node)
+    if (n === launch.tail?.kernel) return set
+    for (const x of valueInputs(n))
+      if (part.inMemory(x)) set.add(specOf(resolvePick(x)))
       else for (const y of visit(x)) set.add(y)
     return set
   }
-  const total = visit(node).size
+  const total = new Set([...computed].flatMap((n) => [...visit(n)])).size
   let best: Node | undefined
   let bestScore = Number.POSITIVE_INFINITY
   for (const [n, set] of loads) {
-    if (n === node || set.size < 2 || set.size >= total) continue
+    if (computed.has(n) || n === launch.tail?.kernel || set.size < 2 || set.size >= total) continue
     const score = Math.abs(set.size - total / 2)
     if (score < bestScore) [best, bestScore] = [n, score]
   }

@@ -2,8 +2,8 @@
 import { valueInputs } from '../autograd.ts'
 import { intern, type Node } from '../graph.ts'
 import { resolvePick } from '../plan/emit.ts'
-import { effects } from '../plan/layout.ts'
 import type { Plan } from '../plan/plan.ts'
+import { effects } from '../plan/roles.ts'
 import type { Storage } from './storage.ts'
 
 export function checkVersion(node: Node): void {
