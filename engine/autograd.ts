@@ -4,7 +4,7 @@
  */
 import { isFloat } from './dtype.ts'
 import { Node } from './graph.ts'
-import { add, full } from './ops/build.ts'
+import { add, concat, full } from './ops/build.ts'
 import { vjps } from './ops/vjps.ts'
 import { formatShape, ShapeError, sameShape } from './shape.ts'
 
@@ -73,18 +73,25 @@ export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[]
   for (const node of order)
     if (targets.has(node) || (node.op !== 'detach' && node.inputs.some((x) => needed.has(x)))) needed.add(node)
 
-  const grads = new Map<Node, (Node | undefined)[]>()
+  const grads = new Map<Node, Node[][]>()
   const accumulate = (node: Node, output: number, dy: Node) => {
     let slots = grads.get(node)
     if (!slots) grads.set(node, (slots = []))
-    slots[output] = slots[output] ? add(slots[output], dy) : dy
+    const terms = slots[output]
+    if (terms) terms.push(dy)
+    else slots[output] = [dy]
   }
   accumulate(loss, 0, seed ?? full(loss.shape, 1, loss.dtype))
 
   for (let i = order.length - 1; i >= 0; i--) {
     const node = order[i]!
-    const dy = grads.get(node)
-    if (!dy || !needed.has(node)) continue
+    const terms = grads.get(node)
+    if (!terms || !needed.has(node)) continue
+    const dy = Array.from(terms, (t) => t && sumOfGradients(t))
+    grads.set(
+      node,
+      dy.map((t) => (t ? [t] : [])),
+    )
     if (node.op === 'pick') {
       if (dy[0]) accumulate(node.inputs[0]!, (node as Node<'pick'>).attrs.index, dy[0])
       continue
@@ -97,5 +104,47 @@ export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[]
       if (g && needed.has(x)) accumulate(x, 0, g)
     })
   }
-  return wrt.map((node) => grads.get(node)?.[0] ?? full(node.shape, 0, node.dtype))
+  return wrt.map((node) => {
+    const terms = grads.get(node)?.[0]
+    return terms?.length ? sumOfGradients(terms) : full(node.shape, 0, node.dtype)
+  })
+}
+
+/** Sum of gradients. Those of slices are zero-padded: side by side along one axis they are put together, not added up. */
+function sumOfGradients(terms: readonly Node[]): Node {
+  if (terms.length === 1) return terms[0]!
+  const padded = terms.filter((t) => t.op === 'pad')
+  const sideBySide = padded.length > 1 ? joined(padded) : undefined
+  const list = sideBySide ? [...terms.filter((t) => t.op !== 'pad'), sideBySide] : terms
+  return list.reduce((sum, term) => add(sum, term))
+}
+
+function joined(terms: readonly Node[]): Node | undefined {
+  const parts: { x: Node; start: number; end: number }[] = []
+  let along: number | undefined
+  for (const term of terms) {
+    const { before, after, value } = (term as Node<'pad'>).attrs
+    const padded = before.flatMap((b, axis) => (b || after[axis] ? [axis] : []))
+    if (value !== 0 || padded.length !== 1 || (along !== undefined && padded[0] !== along)) return undefined
+    along = padded[0]!
+    parts.push({ x: term.inputs[0]!, start: before[along]!, end: term.shape[along]! - after[along]! })
+  }
+  parts.sort((a, b) => a.start - b.start)
+  const { shape, dtype } = terms[0]!
+  const zeros = (count: number) =>
+    full(
+      shape.map((d, axis) => (axis === along ? count : d)),
+      0,
+      dtype,
+    )
+  const list: Node[] = []
+  let at = 0
+  for (const { x, start, end } of parts) {
+    if (start < at) return undefined
+    if (start > at) list.push(zeros(start - at))
+    list.push(x)
+    at = end
+  }
+  if (at < shape[along!]!) list.push(zeros(shape[along!]! - at))
+  return concat(list, along!)
 }

@@ -80,7 +80,10 @@ export interface Variant {
 /**
  * A pointwise tail that the engine generates and a kernel calls on every result before it is stored.
  * `wgsl` defines the function named in the kernel's own documentation and may read `bindings`, which the kernel
- * puts between its own storage bindings and the uniform block.
+ * puts between what it reads and what it writes. It may write further arrays itself, at the elements it is called for.
+ *
+ *     fn epilogue(acc: vec4f, batch: u32, row: u32, col: u32) -> vec4f    columns col … col + 3, col a multiple of 4
+ *     fn epilogueOne(acc: f32, batch: u32, row: u32, col: u32) -> f32
  */
 export interface Epilogue {
   readonly bindings: readonly Binding[]

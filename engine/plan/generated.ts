@@ -268,7 +268,8 @@ export function generateTail({ tail, segments }: Launch, { part }: GeneratorCont
   const values = outputs.map(({ value }) => emitter.value(value, coordinates(value)))
   const [, m, n] = tailGrid(kernel)
   const [rows, columns] = swapped ? [n, m] : [m, n]
-  const lanes = ['x', 'y', 'z', 'w'].map((c, i) => `epilogueLane(acc.${c}, batch, row, col + ${i}u)`)
+  const each = others.length ? 'epilogueLane' : 'epilogueOne'
+  const lanes = ['x', 'y', 'z', 'w'].map((c, i) => `${each}(acc.${c}, batch, row, col + ${i}u)`)
   // `col` is a multiple of 4: the four neighbours are inside together where the columns are one too.
   const vector = columns % 4 === 0
   const bindings = [
@@ -284,6 +285,13 @@ export function generateTail({ tail, segments }: Launch, { part }: GeneratorCont
       : [0, 1, 2, 3]
           .map((i) => `  if (col + ${i}u < ${columns}u) { eout${o}[at + ${i}u] = lane${i}[${o + 1}]; }`)
           .join('\n')
+  const scalarForm = `fn epilogueOne(acc: f32, batch: u32, row: u32, col: u32) -> f32 {
+  let lane = epilogueLane(acc, batch, row, col);
+  let at = (batch * ${rows}u + row) * ${columns}u + col;
+${others.map((_, o) => `  eout${o}[at] = lane[${o + 1}];`).join('\n')}
+  return lane[0];
+}
+`
   const wgsl = others.length
     ? `${helpersFor(emitter.body)}
 fn epilogueLane(acc: f32, batch: u32, row: u32, col: u32) -> array<f32, ${values.length}> {
@@ -296,9 +304,9 @@ ${lanes.map((text, i) => `  let lane${i} = ${text};`).join('\n')}
 ${others.map((_, o) => put(o)).join('\n')}
   return vec4f(lane0[0], lane1[0], lane2[0], lane3[0]);
 }
-`
+${vector ? '' : scalarForm}`
     : `${helpersFor(emitter.body)}
-fn epilogueLane(acc: f32, batch: u32, row: u32, col: u32) -> f32 {
+fn epilogueOne(acc: f32, batch: u32, row: u32, col: u32) -> f32 {
 ${emitter.body}
 return ${values[0]};
 }

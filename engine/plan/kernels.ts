@@ -250,6 +250,21 @@ function convProblem(x: Shape, w: Shape, attrs: Conv2dAttrs, bias: boolean): Con
   }
 }
 
+const lowerLayerNormGradInput = (node: Node, context: LoweringContext, epilogue?: Epilogue): Program =>
+  pick(context, 'layerNormGradInput', layerNormBackwardInputVariants, { ...rowsOf(node.shape), epilogue })
+
+/** A kernel's one launch with a tail; its arguments are the operands (those of a transpose in reverse), the tail's, and the output. */
+export const lowerWithTail = (
+  node: Node,
+  operands: readonly Operand[],
+  context: LoweringContext,
+  epilogue: Epilogue,
+  swapped: boolean,
+): Program =>
+  node.op === 'matmul'
+    ? lowerMatmul(node, operands, context, epilogue, swapped)
+    : lowerLayerNormGradInput(node, context, epilogue)
+
 export const kernelLowerings = {
   softmax: (node, _, c) => [
     {
@@ -271,7 +286,7 @@ export const kernelLowerings = {
   ],
   layerNormGradInput: (node, _, c) => [
     {
-      program: pick(c, 'layerNormGradInput', layerNormBackwardInputVariants, rowsOf(node.shape)),
+      program: lowerLayerNormGradInput(node, c),
       args: [...ins(0, 1, 2, 3, 4), ...outs(0)],
     },
   ],

@@ -114,8 +114,15 @@ export function launchesOf(part: Partition, wanted: ReadonlySet<OutputSpec>): La
         list.push(generatedLaunch([[output]], part))
       continue
     }
-    if (node.op === 'concat' && placeInConcat(node as Node<'concat'>, part, only, placed)) continue
-    list.push(launch)
+    const zeros = node.op === 'concat' ? placeInConcat(node as Node<'concat'>, part, only, placed) : undefined
+    if (!zeros) list.push(launch)
+    else if (zeros.length)
+      list.push(
+        generatedLaunch(
+          zeros.map((z) => [z]),
+          part,
+        ),
+      )
   }
   return { list, placed }
 }

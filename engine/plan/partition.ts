@@ -9,7 +9,7 @@ import { topological, valueInputs } from '../autograd.ts'
 import type { Node } from '../graph.ts'
 import { numel } from '../shape.ts'
 import { resolvePick } from './emit.ts'
-import { isKernel, isPointwise, isReduction, takesTail } from './roles.ts'
+import { isKernel, isPointwise, isReduction, swaps, takesTail } from './roles.ts'
 import { gpuPrices, softwarePrices, storeShared } from './sharing.ts'
 import type { Index } from './symbolic.ts'
 import { inStoreOrder, type Meeting, meetings, tailCoordinates } from './tails.ts'
@@ -127,7 +127,7 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
         stored.add(end)
         reducedInto.add(end)
       } else if (takesTail(node) && node.dtype === 'f32') {
-        const tail = [false, true]
+        const tail = (swaps(node) ? [false, true] : [false])
           .flatMap((swapped) =>
             ends(node, tailCoordinates(node, swapped)).map(({ node: end, at }, distance) => ({
               end,

@@ -1,6 +1,6 @@
 /** Values written straight into a part of a larger one: gradients into their flat buffer, dq, dk and dv into that of qkv. */
 import type { Node, OutputSpec } from '../graph.ts'
-import { pick, record } from '../ops/build.ts'
+import { full, pick, record } from '../ops/build.ts'
 import { contiguousStrides } from '../shape.ts'
 import { resolvePick, specOf, type ValueRef } from './emit.ts'
 import { writesStrided } from './kernels.ts'
@@ -52,35 +52,80 @@ export function placeInPack(
   return copies
 }
 
-/** Places the parts of a concat if all of them are results of kernels that can write them there. */
+/**
+ * Places the parts of a concat if all of them are results of kernels that can write them there, padded with zeros at most; returns
+ * the zeros that are still to be written, undefined if the concat has to be computed.
+ */
 export function placeInConcat(
   concat: Node<'concat'>,
   part: Partition,
   only: Exclusive,
   placed: Map<OutputSpec, Placement>,
-): boolean {
+): Output[] | undefined {
   const found = new Map<OutputSpec, Placement>()
-  const strides = contiguousStrides(concat.shape)
+  const zeros: Output[] = []
   let start = 0
   for (const x of concat.inputs) {
-    // From the part down to the kernel's output, then from there up again with coordinates.
-    const path: Node[] = []
-    let base = x
-    while (base.op !== 'pick' && !part.inMemory(base) && pushed(base, axisVariables(base.inputs[0]?.shape ?? []))) {
-      path.push(base)
-      base = base.inputs[0]!
+    const path = pathDown(x, part)
+    const ref = resolvePick(path.at(-1)?.inputs[0] ?? x)
+    if (!writesStrided(ref.node) || !only(ref)) return undefined
+    /** Strides and offset in the concat of coordinates in the input of path[depth], the part itself for depth −1. */
+    const locate = (at: readonly Index[], depth: number, rank: number): Placement | undefined => {
+      const moved = path.slice(0, depth + 1).reduceRight((c, node) => through(node, c)!, at)
+      const index = dot(
+        moved.map((c, axis) => (axis === concat.attrs.axis ? plus(c, start) : c)),
+        contiguousStrides(concat.shape),
+      )
+      const strides = stridesOf(index, rank)
+      return strides && { container: concat, strides, offset: index.constant }
     }
-    const ref = resolvePick(base)
-    if (!writesStrided(ref.node) || !only(ref)) return false
     const { shape } = specOf(ref)
-    const at = path.reduceRight<readonly Index[]>((c, node) => pushed(node, c)!, axisVariables(shape))
-    const moved = at.map((c, axis) => (axis === concat.attrs.axis ? plus(c, start) : c))
-    const index = dot(moved, strides)
-    const steps = stridesOf(index, shape.length)
-    if (!steps || (shape.at(-1)! > 1 && steps.at(-1) !== 1)) return false
-    found.set(specOf(ref), { container: concat, strides: steps, offset: index.constant })
+    const place = locate(axisVariables(shape), path.length - 1, shape.length)
+    if (!place || (shape.at(-1)! > 1 && place.strides.at(-1) !== 1)) return undefined
+    found.set(specOf(ref), place)
+    for (const [depth, node] of path.entries()) {
+      if (node.op !== 'pad') continue
+      for (const { start: from, shape: box } of margins(node as Node<'pad'>)) {
+        const value = record('contiguous', [full(box, 0, node.dtype)], {})
+        const at = axisVariables(box).map((c, axis) => plus(c, from[axis]!))
+        const margin = locate(at, depth - 1, box.length)
+        if (!margin) return undefined
+        found.set(value.outputs[0]!, margin)
+        zeros.push({ value, ref: { node: value, output: 0 } })
+      }
+    }
     start += x.shape[concat.attrs.axis]!
   }
+  if (found.size !== concat.inputs.length + zeros.length) return undefined
   for (const [spec, placement] of found) placed.set(spec, placement)
-  return found.size === concat.inputs.length
+  return zeros
+}
+
+/** Rearrangements and zero paddings from a value down to what stands in memory, outermost first. */
+function pathDown(x: Node, part: Partition): Node[] {
+  const path: Node[] = []
+  for (let node = x; node.op !== 'pick' && !part.inMemory(node) && node.inputs.length; node = node.inputs[0]!) {
+    if (!through(node, axisVariables(node.inputs[0]!.shape))) break
+    path.push(node)
+  }
+  return path
+}
+
+const through = (node: Node, at: readonly Index[]): readonly Index[] | undefined => {
+  if (node.op !== 'pad') return pushed(node, at)
+  const { before, value } = (node as Node<'pad'>).attrs
+  return value === 0 ? at.map((c, axis) => plus(c, before[axis]!)) : undefined
+}
+
+/** The boxes that a pad adds around its input. */
+function margins({ shape, attrs, inputs }: Node<'pad'>): { start: number[]; shape: number[] }[] {
+  const box = (axis: number, start: number, count: number) => ({
+    start: shape.map((_, i) => (i === axis ? start : 0)),
+    shape: shape.map((d, i) => (i === axis ? count : d)),
+  })
+  return shape.flatMap((_, axis) => {
+    const [before, after] = [attrs.before[axis]!, attrs.after[axis]!]
+    const inner = inputs[0]!.shape[axis]!
+    return [...(before ? [box(axis, 0, before)] : []), ...(after ? [box(axis, before + inner, after)] : [])]
+  })
 }

@@ -15,6 +15,7 @@ import {
   kernelLowerings,
   type LoweringContext,
   lowerMatmul,
+  lowerWithTail,
   writesStrided,
 } from './kernels.ts'
 import { type Launch, launchesOf } from './launches.ts'
@@ -101,7 +102,7 @@ class Drafting {
     const operands = this.part.operands.get(node)!
     if (tail) {
       const { epilogue, args, bytes } = generateTail(launch, this.context)
-      const program = lowerMatmul(node, operands, this.context, epilogue, tail.swapped)
+      const program = lowerWithTail(node, operands, this.context, epilogue, tail.swapped)
       const cost = { flops: program.cost.flops, bytes: program.cost.bytes + bytes }
       const refs = [...(tail.swapped ? [...operands].reverse() : operands).map((o) => o.ref), ...args]
       return this.push({ ...program, cost }, [...refs, this.written(launch.writes[0]!)], launch)

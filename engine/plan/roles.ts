@@ -27,7 +27,9 @@ export const isKernel = (node: Node): boolean => !isPointwise(node) && !inlined.
 export const rearranges = (node: Node): boolean =>
   renamed.has(node.op) || node.op === 'reshape' || node.op === 'permute'
 /** Kernels whose results can pass through a pointwise chain before they are stored. */
-export const takesTail = (node: Node): boolean => node.op === 'matmul'
+export const takesTail = (node: Node): boolean => node.op === 'matmul' || node.op === 'layerNormGradInput'
+/** Kernels that can compute their transpose as well. */
+export const swaps = (node: Node): boolean => node.op === 'matmul'
 
 /** Ops that write into the storage of an input: pairs [output, input]. */
 export const effects = (node: Node): readonly (readonly [number, number])[] =>

@@ -16,12 +16,17 @@ export interface Atom {
 }
 
 export class Index {
-  readonly key: string
+  private text: string | undefined
+
   constructor(
     readonly terms: ReadonlyMap<string, { atom: Atom; factor: number }>,
     readonly constant: number,
-  ) {
-    this.key = [...[...terms].map(([k, t]) => `${t.factor}*${k}`).sort(), constant].join('+')
+  ) {}
+
+  /** Equal texts are equal indices. */
+  get key(): string {
+    this.text ??= [...[...this.terms].map(([k, t]) => `${t.factor}*${k}`).sort(), this.constant].join('+')
+    return this.text
   }
 
   get isConstant(): boolean {

@@ -2,7 +2,7 @@
 import { valueInputs } from '../autograd.ts'
 import type { Node } from '../graph.ts'
 import { contiguousStrides, numel } from '../shape.ts'
-import { isPointwise, rearranges } from './roles.ts'
+import { isPointwise, rearranges, swaps } from './roles.ts'
 import { dot, type Index, unflatten, variable } from './symbolic.ts'
 import { pushed } from './views.ts'
 
@@ -67,22 +67,21 @@ export function meetings(start: Node, from: readonly Index[], options: ChainOpti
   }
 }
 
-/** Sizes of what a kernel with a tail computes: batch × rows × columns. */
-export const tailGrid = ({ shape }: Node): [number, number, number] => [
-  numel(shape.slice(0, -2)),
-  shape[shape.length - 2]!,
-  shape[shape.length - 1]!,
-]
+/** Sizes of what a kernel with a tail computes, batch × rows × columns: kernels over rows count all of them in one batch. */
+export const tailGrid = (kernel: Node): [number, number, number] => {
+  const { shape } = kernel
+  const columns = shape[shape.length - 1]!
+  if (!swaps(kernel)) return [1, numel(shape) / columns, columns]
+  return [numel(shape.slice(0, -2)), shape[shape.length - 2]!, columns]
+}
 
 /** Coordinates of the element (batch, row, col) that a kernel computes, rows and columns exchanged when it computes its transpose. */
 export function tailCoordinates(kernel: Node, swapped: boolean): Index[] {
+  const { shape } = kernel
   const [batch, rows, columns] = tailGrid(kernel)
+  if (!swaps(kernel)) return [...unflatten(variable('row', rows), shape.slice(0, -1)), variable('col', columns)]
   const [row, col] = swapped ? ['col', 'row'] : ['row', 'col']
-  return [
-    ...unflatten(variable('batch', batch), kernel.shape.slice(0, -2)),
-    variable(row!, rows),
-    variable(col!, columns),
-  ]
+  return [...unflatten(variable('batch', batch), shape.slice(0, -2)), variable(row!, rows), variable(col!, columns)]
 }
 
 /** Whether elements stand in the order in which the kernel stores them, at these coordinates of a value of `shape`. */

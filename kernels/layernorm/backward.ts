@@ -8,7 +8,7 @@
  * `splits` threads a column, and adds the splits by a tree in workgroup memory. Each thread sums blocks of 64 rows
  * before it adds them to its total, so that a million rows lose no more digits than a thousand.
  */
-import type { Binding, Capabilities, Program, Variant } from '../kernel.ts'
+import type { Binding, Capabilities, Epilogue, Program, Variant } from '../kernel.ts'
 import { ceilDiv, declareBindings, declareUniforms, foldGrid, packUniforms } from '../kernel.ts'
 import type { RowLayout, RowProblem } from '../softmax/rows.ts'
 import * as rows from '../softmax/rows.ts'
@@ -19,6 +19,8 @@ export interface LayerNormBackwardProblem extends RowProblem {
   readonly input?: FloatType
   readonly gradient?: FloatType
   readonly output?: FloatType
+  /** Tail of dx: `epilogue` of kernel.ts, with batch 0. */
+  readonly epilogue?: Epilogue | undefined
 }
 
 const inputUniforms = { rows: 'u32', elements: 'u32', width: 'f32' } as const
@@ -34,13 +36,17 @@ function inputsProgram(problem: LayerNormBackwardProblem, layout: RowLayout, cap
     dy.binding,
     { name: 'mean', type: 'f32', access: 'read' },
     { name: 'rstd', type: 'f32', access: 'read' },
+    ...(problem.epilogue?.bindings ?? []),
     dx.binding,
   ]
+  const value = '(g - meanG - xhat * meanGx) * r'
+  const tail = layout.vector ? `epilogue(${value}, 0u, row, i * 4u)` : `epilogueOne(${value}, 0u, row, i)`
   const terms = (read: (array: FloatArray) => string): string =>
     `let g = ${read(dy)} * gamma[i]; let xhat = (${read(x)} - mu) * r;`
   const wgsl = `${rows.rowHeader(layout, bindings)}${declareBindings(bindings)}
 ${declareUniforms(inputUniforms, bindings.length)}
 ${floatFunctions([x, dy, dx])}
+${problem.epilogue?.wgsl ?? ''}
 ${rows.rowFunctions(layout)}
 ${rows.rowMain(layout)}
   let mu = mean[row];
@@ -52,7 +58,7 @@ ${rows.eachElement(layout, (read) => `${terms(read)} sumG += total(g); sumGx += 
   let meanG = rowSum(sumG, slot) / u.width;
   let meanGx = rowSum(sumGx, slot) / u.width;
   if (!live) { return; }
-${rows.eachElement(layout, (read) => `${terms(read)} ${dx.store('base + i', '(g - meanG - xhat * meanGx) * r')}`)}
+${rows.eachElement(layout, (read) => `${terms(read)} ${dx.store('base + i', problem.epilogue ? tail : value)}`)}
 }
 `
   const { rows: count, width } = problem
@@ -70,7 +76,7 @@ ${rows.eachElement(layout, (read) => `${terms(read)} ${dx.store('base + i', '(g 
   }
 }
 
-/** Bindings: x, gamma [width], dy, mean [rows], rstd [rows], dx (rw); x, dy, dx [rows, width] contiguous. */
+/** Bindings: x, gamma [width], dy, mean [rows], rstd [rows], the epilogue's, dx (rw); x, dy, dx [rows, width] contiguous. */
 export function layerNormBackwardInputVariants(problem: LayerNormBackwardProblem, caps: Capabilities): Variant[] {
   return rows
     .rowLayouts(problem, caps)
