@@ -4,6 +4,13 @@ export * from './autodiff.ts'
 export { gradNodes } from './autograd.ts'
 export { compile } from './compile.ts'
 export * from './create.ts'
+export {
+  type ExplainedBuffer,
+  type ExplainedDispatch,
+  type ExplainedTotals,
+  Explanation,
+  explain,
+} from './debug/explain.ts'
 export { type AdapterDescription, type AdapterKind, describeAdapter, type OpenOptions } from './device/adapter.ts'
 export * from './device/errors.ts'
 export type { DType, HostArray } from './dtype.ts'

@@ -58,6 +58,8 @@ export interface EmitterOptions {
 
 export class Emitter {
   flops = 0
+  /** Functions that shared reductions call. */
+  readonly shared = new Map<string, string>()
   /** A redirected value was read elsewhere than at the output's own index. */
   conflict = false
   private readonly aliases: { target: ValueRef; at: Index; name: string }[] = []
@@ -341,7 +343,10 @@ export class Emitter {
       this.nested(`for (var ${r} = ${first}; ${r} < ${count}u; ${r} += ${threads / columns}u) {`, '}', () =>
         step(unflatten(variable(r, count), sizes)),
       )
-      return this.assign('a', `${cooperativeName(op, computeType(node.dtype), cooperation)}(${acc}, lid)`)
+      const type = computeType(node.dtype)
+      const name = cooperativeName(op, type, cooperation)
+      this.shared.set(name, cooperativeHelper(name, op, type, cooperation))
+      return this.assign('a', `${name}(${acc}, lid)`)
     }
     const loop = (depth: number, inner: Index[]) => {
       if (depth === axes.length) return step(inner)
@@ -359,9 +364,7 @@ const cooperativeName = (op: ReduceOp, type: string, { columns }: Cooperation): 
   columns === 1 ? `reduce_${op}_${type}` : `reduce${columns}_${op}_${type}`
 
 /** Tree reduction over a workgroup: the same order of additions on every run, so the same bits. */
-export function cooperativeHelper(op: ReduceOp, type: string, cooperation: Cooperation): string {
-  const { threads, columns } = cooperation
-  const name = cooperativeName(op, type, cooperation)
+function cooperativeHelper(name: string, op: ReduceOp, type: string, { threads, columns }: Cooperation): string {
   return `var<workgroup> shared_${name}: array<${type}, ${threads}>;
 fn ${name}(value: ${type}, lid: u32) -> ${type} {
   shared_${name}[lid] = value;

@@ -8,12 +8,12 @@ import {
   type Program,
 } from '../../kernels/kernel.ts'
 import { valueInputs } from '../autograd.ts'
-import { byteSize, computeType, storageType } from '../dtype.ts'
+import { byteSize, storageType } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import type { ReduceOp } from '../ops/names.ts'
 import { helpersFor } from '../ops/pointwise.ts'
 import { numel } from '../shape.ts'
-import { type Cooperation, cooperativeHelper, Emitter, resolvePick, specOf, type ValueRef } from './emit.ts'
+import { type Cooperation, Emitter, resolvePick, specOf, type ValueRef } from './emit.ts'
 import type { Launch, Output, Segment } from './launches.ts'
 import type { Partition } from './partition.ts'
 import type { Placement } from './placement.ts'
@@ -122,8 +122,6 @@ function cooperationOf(
 interface SegmentPlan {
   readonly outputs: Segment
   readonly nodes: readonly Node[]
-  /** Reductions that are not inside one another. */
-  readonly outer: readonly Node<ReduceOp>[]
   readonly cooperation: Cooperation | undefined
   readonly count: number
 }
@@ -135,7 +133,7 @@ export function generateLaunch({ segments }: Launch, context: GeneratorContext):
     const nodes = computedNodes(outputs, part)
     const { outer, length } = outerReductions(nodes)
     const count = numel(outputs[0]!.value.shape)
-    return { outputs, nodes, outer, count, cooperation: cooperationOf(count, length, outer, caps) }
+    return { outputs, nodes, count, cooperation: cooperationOf(count, length, outer, caps) }
   })
   const threads = Math.max(...plans.map((p) => p.cooperation?.threads ?? 64))
   const inputs: (ValueRef & { name: string })[] = []
@@ -194,7 +192,7 @@ ${body}
 
 /** WGSL of one segment for workgroup `group` of its own, and how many workgroups it takes. */
 function segmentBody(
-  { outputs, nodes, outer, cooperation, count }: SegmentPlan,
+  { outputs, nodes, cooperation, count }: SegmentPlan,
   threads: number,
   inputs: (ValueRef & { name: string })[],
   target: (ref: ValueRef) => string,
@@ -218,13 +216,12 @@ function segmentBody(
     guard = `let column = group * ${perGroup}u + lid % ${perGroup}u;\nlet i = min(column, ${count - 1}u);`
     write = `if (lid < ${perGroup}u && column < ${count}u) { ${write} }`
   }
-  const kinds = shared ? [...new Set(outer.map((r) => `${r.op}:${computeType(r.dtype)}`))] : []
   const longest = nodes.filter(isReduction).map((r) => numel(r.inputs[0]!.shape))
   return {
     body: `${guard}\n${body}\n${write}`,
     groups: Math.ceil(count / perGroup),
     flops: emitter.flops * Math.max(count, ...longest),
-    helpers: kinds.map((k) => cooperativeHelper(k.split(':')[0] as ReduceOp, k.split(':')[1]!, shared!)),
+    helpers: [...emitter.shared.values()],
   }
 
   function store({ value, ref }: Output): string {

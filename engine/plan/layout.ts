@@ -2,7 +2,7 @@
 import type { Program } from '../../kernels/kernel.ts'
 import { byteSize } from '../dtype.ts'
 import type { Node, OutputSpec } from '../graph.ts'
-import { numel, type Shape } from '../shape.ts'
+import { formatShape, numel, type Shape } from '../shape.ts'
 import { resolvePick, specOf } from './emit.ts'
 import type { Partition } from './partition.ts'
 import type { BufferRef, Plan, Step } from './plan.ts'
@@ -20,7 +20,8 @@ export const leavesOf = (order: readonly Node[]): Node[] => order.filter((n) => 
 export interface Draft {
   readonly program: Program
   readonly args: readonly (Place | { temp: number })[]
-  readonly ops: string
+  readonly fused: readonly string[]
+  readonly note?: string | undefined
   readonly origin?: string | undefined
 }
 
@@ -74,15 +75,25 @@ export function layOut(
     return { kind: 'slot', slot: slots.get(spec)!, offset, bytes }
   }
   const steps = drafts.map(
-    ({ program, ops, origin, args }): Step => ({
+    ({ program, fused, note, origin, args }): Step => ({
       program,
-      ops,
+      fused,
+      ops: inShort(fused),
+      note,
       origin,
+      values: args.map((a) => ('temp' in a ? 'scratch' : described(a))),
       args: args.map((a) => ('temp' in a ? undefined : external(a)) ?? slotRef(a)),
     }),
   )
   return { steps, slots: sizes, results: resultList, peakLiveBytes: peakOf(list, steps.length) }
 }
+
+const described = (a: Place): string => `${specOf(a).dtype}${formatShape(specOf(a).shape)}`
+
+const inShort = (ops: readonly string[]): string =>
+  ops.length > 8
+    ? `${ops.slice(0, 4).join('+')}+…${ops.length - 7}…+${ops.slice(-3).join('+')}`
+    : ops.join('+') || 'copy'
 
 /** Largest sum of bytes alive at once. */
 export function peakOf(lifetimes: readonly Lifetime[], steps: number): number {

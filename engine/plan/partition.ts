@@ -9,7 +9,7 @@ import { topological, valueInputs } from '../autograd.ts'
 import type { Node } from '../graph.ts'
 import { numel } from '../shape.ts'
 import { resolvePick } from './emit.ts'
-import { isKernel, isPointwise, isReduction, swaps, takesTail } from './roles.ts'
+import { isKernel, isPointwise, isReduction, isView, swaps, takesTail } from './roles.ts'
 import { gpuPrices, softwarePrices, storeShared } from './sharing.ts'
 import type { Index } from './symbolic.ts'
 import { inStoreOrder, type Meeting, meetings, tailCoordinates } from './tails.ts'
@@ -35,6 +35,8 @@ export interface Partition {
   readonly operands: ReadonlyMap<Node, readonly Operand[]>
   /** Nodes that read a node's value. */
   readonly consumers: ReadonlyMap<Node, readonly Node[]>
+  /** Views that were put into memory because a kernel cannot read them: why. */
+  readonly copies: ReadonlyMap<Node, string>
   inMemory(node: Node): boolean
 }
 
@@ -74,6 +76,7 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
   /** Read by a kernel as they are: they cannot hand their result to a tail instead. */
   const operands = new Map<Node, Operand[]>()
   const read = new Set<Node>()
+  const copies = new Map<Node, string>()
   for (const node of order) {
     if (given(node) || !isKernel(node)) continue
     operands.set(
@@ -85,7 +88,15 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
   const tails = options.fuse ? findTails() : new Map<Node, Tail>()
   if (options.fuse)
     storeShared(stored, { order, consumers, given, prices: options.software ? softwarePrices : gpuPrices })
-  return { order, stored, tails, operands, consumers, inMemory: (n) => given(n) || stored.has(resolvePick(n).node) }
+  return {
+    order,
+    stored,
+    tails,
+    operands,
+    consumers,
+    copies,
+    inMemory: (n) => given(n) || stored.has(resolvePick(n).node),
+  }
 
   function whole(x: Node): Operand {
     const view = stridedView(x, (n) => n === x)!
@@ -105,6 +116,7 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
         ? isWhole(x, view)
         : options.acceptsStrides(kernel, index, view.strides) || isContiguous(x, view))
     store(usable ? base!.node : x)
+    if (!usable && isView(x)) copies.set(x, whyCopied(kernel, view))
     read.add(usable ? base!.node : x)
     return usable ? operandOf(x, { ...view, base: base! }) : whole(x)
   }
@@ -149,6 +161,13 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
     }
     return found
   }
+}
+
+function whyCopied(kernel: Node, view: StridedView | undefined): string {
+  const limits = kernel.op === 'matmul' ? ' (batch axes beyond three are merged into one)' : ''
+  return view
+    ? `copied: ${kernel.op} reads this input contiguous`
+    : `copied: no strides describe this view of ${kernel.op}'s input${limits}`
 }
 
 function consumersOf(order: readonly Node[]): Map<Node, Node[]> {

@@ -28,8 +28,14 @@ export const bindingAlignment = 256
 export interface Step {
   readonly program: Program
   readonly args: readonly BufferRef[]
-  /** Ops that this launch does, for `explain`, profiles and errors. */
+  /** dtype and shape of what each argument holds. */
+  readonly values: readonly string[]
+  /** Ops that this launch does, innermost first. */
+  readonly fused: readonly string[]
+  /** The same in short, for profiles and errors. */
   readonly ops: string
+  /** Why it is needed, where that is not plain. */
+  readonly note?: string | undefined
   readonly origin?: string | undefined
 }
 

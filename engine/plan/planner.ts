@@ -94,7 +94,13 @@ class Drafting {
   }
 
   private push(program: Program, args: readonly (Place | { temp: number })[], launch: Launch): void {
-    this.drafts.push({ program, args, ops: describe(launch, this.part), origin: launch.node.origin })
+    this.drafts.push({
+      program,
+      args,
+      fused: opsOf(launch, this.part),
+      note: this.part.copies.get(launch.node),
+      origin: originOf(launch),
+    })
   }
 
   private kernel(launch: Launch): void {
@@ -144,8 +150,12 @@ class Drafting {
   }
 }
 
-/** The ops that a launch computes, innermost first, for people. */
-function describe(launch: Launch, part: Partition): string {
+/** Where the ops of a launch were recorded: its last one that says so. */
+const originOf = (launch: Launch): string | undefined =>
+  [...launch.segments.flat().map((o) => o.value), launch.node].reverse().find((n) => n.origin)?.origin
+
+/** The ops that a launch computes, innermost first; views and constants are left out. */
+function opsOf(launch: Launch, part: Partition): string[] {
   const quiet = new Set(['reshape', 'permute', 'expand', 'slice', 'constant', 'detach', 'pick', 'leaf', 'contiguous'])
   const names: string[] = []
   const seen = new Set<Node>()
@@ -156,14 +166,12 @@ function describe(launch: Launch, part: Partition): string {
     if (node !== launch.tail?.kernel) for (const x of valueInputs(node)) visit(x, false)
     if (!quiet.has(node.op)) names.push(node.op)
   }
-  if (!launch.segments.length) return launch.node.op
+  if (!launch.segments.length) return [launch.node.op]
   for (const { value, ref } of launch.segments.flat()) {
     visit(value, ref.node === value)
     if (ref.node !== value) names.push(ref.node.op)
   }
-  return names.length > 8
-    ? `${names.slice(0, 4).join('+')}+…${names.length - 7}…+${names.slice(-3).join('+')}`
-    : names.join('+') || 'copy'
+  return names
 }
 
 /** Among the values that a launch computes in place, one that reads many buffers but not all: splitting there halves the launch. */
