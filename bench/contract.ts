@@ -82,6 +82,8 @@ export interface RowContext {
   readonly maxBinding: number
   /** Tiny problems and few samples: shows that everything runs, says little about speed. */
   readonly quick: boolean
+  /** Nothing is executed or compared (Dawn's null backend): contestants may leave out what only serves the check. */
+  readonly unchecked?: boolean
 }
 
 export interface Group {
@@ -112,7 +114,7 @@ export interface Library {
   /** Frees what is kept between rows. */
   trim?(): void
   /** The adapter's ceilings; of this engine only. */
-  ceilings?(quick: boolean): Promise<Ceilings>
+  ceilings?(): Promise<Ceilings>
 }
 
 export const contestantsOf = (row: Row): readonly Contestant[] => row.contestants.flat()

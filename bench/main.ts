@@ -7,7 +7,9 @@ import { Command, Option } from 'commander'
 import { type AdapterKind, DeviceError } from '../engine/index.ts'
 import { type DeviceInfo, type Group, type LibraryName, libraryNames, type RowContext } from './contract.ts'
 import { loadGroups, ownGroupFiles } from './groups.ts'
+import { measureHost, trainingPeers } from './host.ts'
 import { openLibrary, packageVersion } from './open.ts'
+import { hostText } from './output/host.ts'
 import { groupTitle, headText, rowText, verdict } from './output/table.ts'
 import { ProcessRunner } from './processes.ts'
 import type { Environment, Report } from './results.ts'
@@ -24,6 +26,7 @@ interface Options {
   readonly group: readonly string[]
   readonly serve?: boolean
   readonly port: number
+  readonly steps: number
 }
 
 /** What the user asked for and cannot have. */
@@ -45,7 +48,10 @@ function chosenGroups(groups: readonly Group[], wanted: readonly string[]): Grou
   if (!wanted.length) return [...groups]
   return wanted.map((name) => {
     const found = groups.find((g) => g.name === name)
-    if (!found) throw new UsageError(`there is no group '${name}'; known are ${groups.map((g) => g.name).join(', ')}`)
+    if (!found)
+      throw new UsageError(
+        `there is no group '${name}'; known are ${[...groups.map((g) => g.name), 'host'].join(', ')}`,
+      )
     return found
   })
 }
@@ -107,10 +113,19 @@ async function servePage(options: Options): Promise<boolean> {
   return true
 }
 
+/** Peers of a run: those asked for; naming `host` asks for those that train, which it is about. */
+function peersOf(wanted: readonly string[], options: Options): LibraryName[] {
+  const asked = chosenPeers(options.peers)
+  return asked.length || options.peers === false ? asked : wanted.includes('host') ? [...trainingPeers] : []
+}
+
 async function run(wanted: readonly string[], options: Options): Promise<boolean> {
   const files = [...ownGroupFiles(), ...options.group]
-  const groups = chosenGroups(await loadGroups(files), wanted)
-  const runners = await openRunners(groups, files, chosenPeers(options.peers), options.adapter)
+  const withHost = !wanted.length || wanted.includes('host')
+  const named = wanted.filter((name) => name !== 'host')
+  const groups = wanted.length && !named.length ? [] : chosenGroups(await loadGroups(files), named)
+  const peers = peersOf(wanted, options)
+  const runners = await openRunners(await loadGroups(files), files, peers, options.adapter)
   try {
     const own = runners.get('diptych')!
     const device = own.device!
@@ -119,11 +134,11 @@ async function run(wanted: readonly string[], options: Options): Promise<boolean
       maxBinding: device.maxBinding,
       quick: options.quick ?? false,
     }
-    if (!groups.some((group) => chosenRows(group, context, options.filter).length))
+    if (groups.length && !groups.some((group) => chosenRows(group, context, options.filter).length))
       throw new UsageError(`no row of ${groups.map((g) => g.name).join(', ')} matches ${options.filter.join(', ')}`)
     const environment = environmentOf(device, runners.values())
     tell('measuring the ceilings')
-    const ceilings = await own.ceilings(context.quick)
+    const ceilings = await own.ceilings()
     say(headText(environment, ceilings))
     const results = await runGroups(groups, runners, {
       context,
@@ -133,13 +148,27 @@ async function run(wanted: readonly string[], options: Options): Promise<boolean
       onGroup: (group) => say(groupTitle(group)),
       onRow: (row) => say(rowText(row)),
     })
+    const host = withHost
+      ? await measureHost({
+          groupFiles: files,
+          peers: peers.filter((name) => trainingPeers.includes(name)),
+          adapter: options.adapter,
+          checkers: runners,
+          context,
+          quick: context.quick,
+          steps: options.steps,
+          tell,
+        })
+      : undefined
+    if (host) say(hostText(host))
     const report: Report = {
       format: 1,
       quick: context.quick,
       environment,
       ceilings,
       groups: results,
-      ok: passedAll(results),
+      ...(host && { host }),
+      ok: passedAll(results) && (!host || [...host.rows, ...host.memory].every(isFine)),
     }
     if (options.json) writeFileSync(options.json, `${JSON.stringify(report, null, 1)}\n`)
     if (options.html) writeFileSync(options.html, await (await import('./output/html.ts')).htmlReport(report))
@@ -150,17 +179,25 @@ async function run(wanted: readonly string[], options: Options): Promise<boolean
   }
 }
 
+const isFine = ({ library, status }: { library: LibraryName; status: string }): boolean =>
+  library !== 'diptych' || status === 'ok'
+
 const list = (value: string, before: readonly string[]): string[] => [...before, value]
 
 const program = new Command('bench')
   .description('Checks kernels and models against float64 references, then measures them.')
-  .argument('[groups...]', 'groups to run; all unless named')
+  .argument(
+    '[groups...]',
+    "groups to run, all unless named; 'host' is the host's cost and the memory of training steps",
+  )
   .option('--filter <text>', 'only rows whose name contains the text; may be given again', list, [])
   .option('--quick', 'tiny problems and few samples: shows that everything runs')
   .option('--peers [names]', 'compare with tfjs, jax-js, ort-web, ort-node (or some of them, with commas)')
   .option('--json <file>', 'write the results as JSON')
   .option('--html <file>', 'write the results as one HTML page with charts')
   .option('--group <file>', 'a file that exports a further group; may be given again', list, [])
+  .option('--no-peers', 'no peers, not even for host')
+  .option('--steps <number>', "steps of host's memory rows", Number, 200)
   .option('--serve', 'serve the benchmark as a page for a browser')
   .option('--port <number>', 'where to serve it', Number, 8017)
   .addOption(

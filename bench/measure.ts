@@ -24,7 +24,7 @@ export interface MeasureOptions {
   readonly tell?: (what: string) => void
 }
 
-interface Entry {
+export interface Entry {
   readonly contestant: Contestant
   readonly name: string
   readonly runner: Runner
@@ -37,7 +37,11 @@ interface Entry {
   readonly samples: number[]
 }
 
-const reasonOf = (error: unknown): string => (error instanceof Error ? error.message : String(error)).split('\n')[0]!
+/** What an error says, in one line. */
+export function reasonOf(error: unknown): string {
+  const [first = '', second = ''] = (error instanceof Error ? error.message : String(error)).split('\n')
+  return first.endsWith(':') ? `${first} ${second.trim()}` : first
+}
 
 export const passed = (checks: readonly Check[]): boolean =>
   checks.length > 0 && checks.every(({ error, limit }) => error <= limit)
@@ -49,7 +53,7 @@ export function whyFailed(checks: readonly Check[]): string {
 }
 
 /** Prepares a contestant and checks it; a result instead of an entry when it may not be timed. */
-async function admit(
+export async function admit(
   row: Row,
   address: RowAddress,
   contestant: Contestant,

@@ -22,7 +22,7 @@ const collect = async (): Promise<void> => {
 }
 
 /** Runs `steps` steps after `settling` ones that are not counted, then lets everything go. */
-export async function measureMemory(session: Session, request: MemoryRequest): Promise<MemoryResult> {
+export async function measureMemory(session: Session, request: MemoryRequest): Promise<Omit<MemoryResult, 'backend'>> {
   const { address, contestant, steps } = request
   const { counter } = session
   const heap = () => process.memoryUsage().heapUsed

@@ -12,6 +12,7 @@ export async function openLibrary(name: LibraryName, adapter: AdapterKind): Prom
       return new DiptychLibrary(
         await openDevice({ adapter }),
         packageVersion(new URL('../package.json', import.meta.url)),
+        async (path) => readFileSync(new URL(`../${path}`, import.meta.url)),
       )
     case 'tfjs':
       return (await import('./peers/tfjs.ts')).TfjsLibrary.open(adapter)

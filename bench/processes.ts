@@ -70,8 +70,8 @@ export class ProcessRunner implements Runner {
     return answer
   }
 
-  ceilings(quick: boolean): Promise<Ceilings> {
-    return this.call('ceilings', quick) as Promise<Ceilings>
+  ceilings(): Promise<Ceilings> {
+    return this.call('ceilings') as Promise<Ceilings>
   }
 
   prepare(row: RowAddress, contestant: string): Promise<PreparedInfo> {
@@ -90,8 +90,8 @@ export class ProcessRunner implements Runner {
     return this.call('count', contestant, runs) as Promise<Usage | undefined>
   }
 
-  memory(request: MemoryRequest): Promise<MemoryResult> {
-    return this.call('memory', request) as Promise<MemoryResult>
+  memory(request: MemoryRequest): Promise<Omit<MemoryResult, 'backend'>> {
+    return this.call('memory', request) as Promise<Omit<MemoryResult, 'backend'>>
   }
 
   async release(): Promise<void> {

@@ -88,6 +88,8 @@ export interface MemoryResult {
   readonly library: LibraryName
   readonly status: ContestantResult['status']
   readonly reason?: string
+  /** Where it ran. */
+  readonly backend: 'null' | 'adapter'
   readonly steps: number
   /** Live buffer bytes: before the model, at most in a step, after the steps, and once all of it was let go. */
   readonly before: number

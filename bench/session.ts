@@ -43,7 +43,7 @@ export interface Runner {
   readonly version: string
   /** Of this engine only. */
   readonly device?: DeviceInfo | undefined
-  ceilings(quick: boolean): Promise<Ceilings>
+  ceilings(): Promise<Ceilings>
   /** Makes a contestant ready and returns what it computes. Rejects where it cannot. */
   prepare(row: RowAddress, contestant: string): Promise<PreparedInfo>
   /** Ms a run, of `repeats` runs issued together; `expected` is that of the sample, or 0. */
@@ -92,9 +92,9 @@ export class Session implements Runner {
     return this.opened.device
   }
 
-  async ceilings(quick: boolean): Promise<Ceilings> {
+  async ceilings(): Promise<Ceilings> {
     if (!this.opened.ceilings) throw new Error(`bench: ceilings are measured by this engine, not by ${this.library}`)
-    return this.opened.ceilings(quick)
+    return this.opened.ceilings()
   }
 
   async prepare(address: RowAddress, contestant: string): Promise<PreparedInfo> {

@@ -1,6 +1,7 @@
 /** This engine as a contestant. A row is compiled once and replayed, as a user's step would be. */
 import { compile, type Device, describeAdapter, Tensor } from '../../engine/index.ts'
 import type { Plan } from '../../engine/plan/plan.ts'
+import type { Observer } from '../../engine/runtime/observer.ts'
 import type { Variant } from '../../kernels/kernel.ts'
 import { measureCeilings } from '../ceilings.ts'
 import type { DeviceInfo, Input, Inputs, Launch, Library, Outputs, Prepared } from '../contract.ts'
@@ -26,6 +27,8 @@ export class DiptychLibrary implements Library {
   constructor(
     readonly engine: Device,
     readonly version: string,
+    /** A file of the project, by its path from the root. */
+    readonly asset: (path: string) => Promise<Uint8Array>,
   ) {
     const { adapter, caps, gpu } = engine
     this.device = {
@@ -40,8 +43,8 @@ export class DiptychLibrary implements Library {
     return this.engine.gpu.queue
   }
 
-  ceilings(quick: boolean): Promise<Ceilings> {
-    return measureCeilings(this.engine.gpu, this.device.software, quick)
+  ceilings(): Promise<Ceilings> {
+    return measureCeilings(this.engine)
   }
 
   flush(): void {}
@@ -68,6 +71,22 @@ export class DiptychLibrary implements Library {
       choose: { value: (_: string, variants: readonly Variant[]) => variants[0]!.program() },
     }) as Device
     return { launches: launchesOf(this.engine.plan(nodes)), discreteLaunches: launchesOf(elsewhere.plan(nodes)) }
+  }
+
+  /** What one call of `run` launches. */
+  async launchesOfRun(run: () => Promise<unknown>): Promise<Launch[]> {
+    const launches: Launch[] = []
+    const observer: Observer = {
+      planned() {},
+      submit: async ({ executable, groups }) => {
+        launches.push(...launchesOf(executable.plan))
+        executable.submit(groups)
+      },
+    }
+    await this.engine.observe(observer, async () => {
+      await run()
+    })
+    return launches
   }
 
   /** A function of the inputs, compiled. `view` arranges results for the check alone. */

@@ -87,7 +87,9 @@ export function launchLine({ launch, times }: { launch: LaunchResult; times: num
 
 export const ceilingLine = ({ gflops, copies }: Ceilings): string =>
   `measured ceilings: ${digits(gflops)} GFLOP/s multiply-add; ${copies
-    .map((c) => `${digits(c.gbs)} GB/s copying within ${byteCount(c.bytes)}`)
+    .map(
+      ({ gbs, bytes }, i) => `${digits(gbs)} GB/s copying${i < copies.length - 1 ? ` within ${byteCount(bytes)}` : ''}`,
+    )
     .join(', ')}`
 
 export const environmentFacts = (e: Environment): (readonly [string, string])[] => [

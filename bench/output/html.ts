@@ -1,9 +1,10 @@
 /** The report as one HTML file with charts, drawn by the reports' own means. */
 import { CHART_INK, draw, type Report as Page, renderReport, type Section } from '../../train/report/index.ts'
 import { duration } from '../format.ts'
-import type { ContestantResult, GroupResult, Report, RowResult } from '../results.ts'
+import type { ContestantResult, GroupResult, HostReport, Report, RowResult } from '../results.ts'
 import { bandwidthFor } from '../roofline.ts'
 import { ceilingLine, cells, environmentFacts, heaviest, launchCells, problemLine } from './describe.ts'
+import { hostCells, hostColumns, memoryCells, memoryColumns, targetLine } from './host.ts'
 
 /** Colour-blind safe (Okabe and Ito); this engine has the first. */
 const colours: Readonly<Record<ContestantResult['library'], string>> = {
@@ -178,6 +179,30 @@ async function groupSection(group: GroupResult): Promise<Section> {
   }
 }
 
+/** A column for each cell; a row that only gives a reason is filled up. */
+const full = (columns: readonly string[], row: readonly string[]): string[] => columns.map((_, i) => row[i] ?? '–')
+
+function hostSection(report: HostReport): Section {
+  return {
+    title: 'host',
+    blocks: [
+      { kind: 'text', text: report.about },
+      {
+        kind: 'table',
+        columns: [...hostColumns],
+        rows: report.rows.map((r) => full(hostColumns, hostCells(r, report))),
+      },
+      {
+        kind: 'table',
+        caption: 'Live buffer bytes over many steps, and the growth of the JavaScript heap',
+        columns: [...memoryColumns],
+        rows: report.memory.map((r) => full(memoryColumns, memoryCells(r))),
+      },
+      { kind: 'verbatim', text: report.targets.map(targetLine).join('\n') || 'no targets without peers' },
+    ],
+  }
+}
+
 /** The whole page. */
 export async function htmlReport(report: Report): Promise<string> {
   const roof = await roofline(report)
@@ -208,6 +233,7 @@ export async function htmlReport(report: Report): Promise<string> {
         ],
       },
       ...(await Promise.all(report.groups.map(groupSection))),
+      ...(report.host ? [hostSection(report.host)] : []),
     ],
   }
   return renderReport(page)

@@ -60,17 +60,17 @@ export const groupTitle = ({ name, about }: Pick<GroupResult, 'name' | 'about'>)
 export const headText = (environment: Environment, ceilings: Ceilings): string =>
   [...environmentFacts(environment).map(([name, value]) => `${name}: ${value}`), ceilingLine(ceilings)].join('\n')
 
-/** The last line: how many rows, and what failed. */
+/** The last line: how many were timed, and what failed. */
 export function verdict(report: Report): string {
-  const all = report.groups.flatMap((g) => g.rows.flatMap((r) => r.contestants.map((c) => ({ g, r, c }))))
-  const bad = all.filter(({ c }) => c.status !== 'ok' && c.library === 'diptych')
-  if (report.ok)
-    return colours.green(`all checks of diptych passed (${all.filter(({ c }) => c.status === 'ok').length} timed)`)
-  return [
-    colours.red('failed:'),
-    ...bad.map(({ g, r, c }) => `  ${g.name} ${r.name} ${c.name}: ${c.reason}`),
-    ...(report.host?.rows ?? [])
-      .filter((r) => r.status !== 'ok' && r.library === 'diptych')
-      .map((r) => `  host ${r.name}: ${r.reason}`),
-  ].join('\n')
+  const all = report.groups.flatMap((g) =>
+    g.rows.flatMap((row) => row.contestants.map((c) => ({ ...c, at: `${g.name} ${row.name} ${c.name}` }))),
+  )
+  const host = [...(report.host?.rows ?? []), ...(report.host?.memory ?? [])].map((r) => ({
+    ...r,
+    at: `host ${r.name}`,
+  }))
+  const bad = [...all, ...host].filter(({ status, library }) => status !== 'ok' && library === 'diptych')
+  if (bad.length) return [colours.red('failed:'), ...bad.map(({ at, reason }) => `  ${at}: ${reason}`)].join('\n')
+  const timed = all.filter(({ status }) => status === 'ok').length
+  return colours.green(`every check of diptych passed${timed ? ` (${timed} contestants timed)` : ''}`)
 }

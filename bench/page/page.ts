@@ -70,13 +70,19 @@ function offer(report: Report): void {
   link.hidden = false
 }
 
+async function asset(path: string): Promise<Uint8Array> {
+  const answer = await fetch(`/${path}`)
+  if (!answer.ok) throw new Error(`${path} is not served (${answer.status})`)
+  return new Uint8Array(await answer.arrayBuffer())
+}
+
 async function run(groups: readonly Group[], quick: boolean, filter: string): Promise<Report> {
   const tell = (what: string) => {
     element('status').textContent = what
   }
   tell('opening the device')
   const engine = await openDevice()
-  const library = new DiptychLibrary(engine, DIPTYCH_VERSION)
+  const library = new DiptychLibrary(engine, DIPTYCH_VERSION, asset)
   const { adapter, driver, software, maxBinding } = library.device
   const context: RowContext = { software, maxBinding, quick }
   const session = new Session(library, groups)
@@ -92,7 +98,7 @@ async function run(groups: readonly Group[], quick: boolean, filter: string): Pr
   facts.replaceChildren()
   for (const [name, value] of environmentFacts(environment)) facts.append(make('dt', name), make('dd', value))
   tell('measuring the ceilings')
-  const ceilings = await session.ceilings(quick)
+  const ceilings = await session.ceilings()
   facts.append(make('dt', 'ceilings'), make('dd', ceilingLine(ceilings)))
   element('results').replaceChildren()
   let body: HTMLElement

@@ -35,9 +35,13 @@ function copySharedWrites(): void {
 export class OrtWebLibrary implements Library {
   readonly name = 'ort-web'
   readonly version = peerVersion('onnxruntime-web')
-  private gpu: GPUDevice | undefined
 
-  private constructor(readonly ort: any) {}
+  private constructor(
+    readonly ort: any,
+    private readonly gpu: GPUDevice,
+    /** Held to the end: with its last session the library lets its device go. */
+    readonly anchor: unknown,
+  ) {}
 
   static async open(kind: AdapterKind): Promise<OrtWebLibrary> {
     await provideWebGpu(kind)
@@ -46,21 +50,24 @@ export class OrtWebLibrary implements Library {
     ort.env.wasm.numThreads = 1
     ort.env.wasm.wasmBinary = readFileSync(peerFile('onnxruntime-web', 'dist', 'ort-wasm-simd-threaded.asyncify.wasm'))
     ort.env.wasm.wasmPaths = `${pathToFileURL(peerFile('onnxruntime-web', 'dist')).href}/`
-    return new OrtWebLibrary(ort)
+    const graph = new OnnxGraph()
+    graph.input('x', [1])
+    graph.node('Neg', ['x'], {}, 'y')
+    graph.output('y', [1])
+    const anchor = await ort.InferenceSession.create(graph.encode(), { executionProviders: ['webgpu'] })
+    return new OrtWebLibrary(ort, await ort.env.webgpu.device, anchor)
   }
 
-  get queue(): GPUQueue | undefined {
-    return this.gpu?.queue
+  get queue(): GPUQueue {
+    return this.gpu.queue
   }
 
   flush(): void {}
 
   async model(inputs: Inputs, build: Build): Promise<Prepared> {
-    const { ort } = this
+    const { ort, gpu: device } = this
     const options = { executionProviders: ['webgpu'], preferredOutputLocation: 'gpu-buffer' }
     const session = await ort.InferenceSession.create(modelOf(inputs, build), options)
-    this.gpu ??= (await ort.env.webgpu.device) as GPUDevice
-    const device = this.gpu
     const buffers: GPUBuffer[] = []
     const feeds = valuesOf(inputs, ({ data, shape }) => {
       const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC

@@ -3,38 +3,10 @@ import { compile, grad, nn, optim, type Tensor } from '../../engine/index.ts'
 import type { Inputs, Prepared } from '../contract.ts'
 import type { DiptychLibrary } from '../libraries/diptych.ts'
 import { checkedSteps, parameterInputs } from './problem.ts'
-import { adamw, type BlockShape, epsilon } from './reference.ts'
+import { adamw, type BlockShape } from './reference.ts'
 
-class Block {
-  readonly norm1: nn.LayerNorm
-  readonly qkv: nn.Linear
-  readonly proj: nn.Linear
-  readonly norm2: nn.LayerNorm
-  readonly fc1: nn.Linear
-  readonly fc2: nn.Linear
-
-  constructor(private readonly shape: BlockShape) {
-    const { width, ratio } = shape
-    this.norm1 = nn.layerNorm(width, epsilon)
-    this.qkv = nn.linear(width, 3 * width)
-    this.proj = nn.linear(width, width)
-    this.norm2 = nn.layerNorm(width, epsilon)
-    this.fc1 = nn.linear(width, ratio * width)
-    this.fc2 = nn.linear(ratio * width, width)
-  }
-
-  /** [batch, tokens, width] → the same */
-  call(x: Tensor): Tensor {
-    const { batch, tokens, width, heads } = this.shape
-    const qkv = this.qkv.call(this.norm1.call(x)).reshape([batch, tokens, 3, heads, width / heads])
-    const attended = qkv.select(2, 0).attention(qkv.select(2, 1), qkv.select(2, 2)).flatten(2)
-    const y = x.add(this.proj.call(attended))
-    return y.add(this.fc2.call(this.fc1.call(this.norm2.call(y)).gelu()))
-  }
-}
-
-function blockOf(inputs: Inputs, shape: BlockShape): Block {
-  const block = new Block(shape)
+function blockOf(inputs: Inputs, { width, heads, ratio }: BlockShape): nn.TransformerBlock {
+  const block = nn.transformerBlock(width, heads, ratio * width)
   nn.loadState(block, new Map(Object.entries(parameterInputs(inputs))), 'benchmark')
   return block
 }

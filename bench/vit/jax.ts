@@ -14,13 +14,13 @@ function block({ numpy, nn }: any, p: Named, x: any, { batch, tokens, width, hea
   const norm = (v: any, name: string) =>
     nn.standardize(v, -1, { epsilon }).mul(p[`${name}.weight`]).add(p[`${name}.bias`])
   const flat = x.reshape([rows, width])
-  const qkv = linear(norm(flat.ref, 'norm1'), 'qkv').reshape([batch, tokens, 3, heads, d])
+  const qkv = linear(norm(flat.ref, 'norm1'), 'attn.qkv').reshape([batch, tokens, 3, heads, d])
   const part = (value: any, i: number) => value.slice([], [], i)
   const [q, k, v] = [part(qkv.ref, 0), part(qkv.ref, 1), part(qkv, 2)]
   const attended = nn.dotProductAttention(q, k, v).reshape([rows, width])
-  const y = flat.add(linear(attended, 'proj'))
-  const hidden = nn.gelu(linear(norm(y.ref, 'norm2'), 'fc1'), { approximate: false })
-  return y.add(linear(hidden, 'fc2')).reshape([batch, tokens, width])
+  const y = flat.add(linear(attended, 'attn.proj'))
+  const hidden = nn.gelu(linear(norm(y.ref, 'norm2'), 'mlp.fc1'), { approximate: false })
+  return y.add(linear(hidden, 'mlp.fc2')).reshape([batch, tokens, width])
 }
 
 export const prepareForward = (library: JaxLibrary, inputs: Inputs, shape: BlockShape): Promise<Prepared> =>

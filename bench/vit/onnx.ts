@@ -23,7 +23,7 @@ export function blockModel(graph: OnnxGraph, inputs: Inputs, { batch, tokens, wi
       axis: -1,
       epsilon: { float: epsilon },
     })
-  const qkv = graph.reshape(linear(norm('x', 'norm1'), 'qkv'), [batch, tokens, 3, heads, d])
+  const qkv = graph.reshape(linear(norm('x', 'norm1'), 'attn.qkv'), [batch, tokens, 3, heads, d])
   const parts = graph.node('Transpose', [qkv], { perm: [2, 0, 3, 1, 4] })
   const [q, k, v] = graph.split(parts, 3, 0).map((part) => graph.reshape(part, [batch, heads, tokens, d])) as [
     string,
@@ -34,8 +34,8 @@ export function blockModel(graph: OnnxGraph, inputs: Inputs, { batch, tokens, wi
   const scores = graph.node('Mul', [graph.node('MatMul', [q, keys]), graph.scalar(1 / Math.sqrt(d))])
   const attended = graph.node('MatMul', [graph.node('Softmax', [scores], { axis: -1 }), v])
   const joined = graph.reshape(graph.node('Transpose', [attended], { perm: [0, 2, 1, 3] }), [batch, tokens, width])
-  const y = graph.node('Add', ['x', linear(joined, 'proj')])
-  const hidden = graph.node('Gelu', [linear(norm(y, 'norm2'), 'fc1')], { approximate: 'none' })
-  graph.node('Add', [y, linear(hidden, 'fc2')], {}, 'z')
+  const y = graph.node('Add', ['x', linear(joined, 'attn.proj')])
+  const hidden = graph.node('Gelu', [linear(norm(y, 'norm2'), 'mlp.fc1')], { approximate: 'none' })
+  graph.node('Add', [y, linear(hidden, 'mlp.fc2')], {}, 'z')
   graph.output('z', [batch, tokens, width])
 }

@@ -59,7 +59,7 @@ export function checkTraining(shape: BlockShape): (outputs: Outputs, inputs: Inp
     const change = (after: Readonly<Record<string, ArrayLike<number> | undefined>>) =>
       Object.entries(parameterInputs(inputs)).flatMap(([name, { data }]) =>
         Array.from(data, (before, i) => (after[name]?.[i] ?? Number.NaN) - before).filter(
-          (_, i) => name !== 'qkv.bias' || i < shape.width || i >= 2 * shape.width,
+          (_, i) => name !== 'attn.qkv.bias' || i < shape.width || i >= 2 * shape.width,
         ),
       )
     return [

@@ -26,16 +26,16 @@ export function parameterShapes({ width, ratio }: BlockShape): Record<string, re
   return {
     'norm1.weight': [width],
     'norm1.bias': [width],
-    'qkv.weight': [3 * width, width],
-    'qkv.bias': [3 * width],
-    'proj.weight': [width, width],
-    'proj.bias': [width],
+    'attn.qkv.weight': [3 * width, width],
+    'attn.qkv.bias': [3 * width],
+    'attn.proj.weight': [width, width],
+    'attn.proj.bias': [width],
     'norm2.weight': [width],
     'norm2.bias': [width],
-    'fc1.weight': [ratio * width, width],
-    'fc1.bias': [ratio * width],
-    'fc2.weight': [width, ratio * width],
-    'fc2.bias': [width],
+    'mlp.fc1.weight': [ratio * width, width],
+    'mlp.fc1.bias': [ratio * width],
+    'mlp.fc2.weight': [width, ratio * width],
+    'mlp.fc2.bias': [width],
   }
 }
 
@@ -201,20 +201,20 @@ export function blockReference(p: Parameters, x: Vector, shape: BlockShape) {
     linear(v, p[`${name}.weight`]!, p[`${name}.bias`]!, rows, inputs, outputs)
   const norm = (v: Vector, name: string) => layerNorm(v, p[`${name}.weight`]!, p[`${name}.bias`]!, rows, width)
   const norm1 = norm(x, 'norm1')
-  const qkv = apply(norm1.y, 'qkv', width, 3 * width)
+  const qkv = apply(norm1.y, 'attn.qkv', width, 3 * width)
   const attended = attention(qkv.y, shape)
-  const proj = apply(attended.y, 'proj', width, width)
+  const proj = apply(attended.y, 'attn.proj', width, width)
   const y = sum(x, proj.y)
   const norm2 = norm(y, 'norm2')
-  const fc1 = apply(norm2.y, 'fc1', width, ratio * width)
+  const fc1 = apply(norm2.y, 'mlp.fc1', width, ratio * width)
   const act = gelu(fc1.y)
-  const fc2 = apply(act.y, 'fc2', ratio * width, width)
+  const fc2 = apply(act.y, 'mlp.fc2', ratio * width, width)
   const backward = (dz: Vector): Parameters => {
     const grads: Parameters = {}
-    const dHidden = act.backward(fc2.backward(dz, grads, 'fc2'))
-    const dy = sum(dz, norm2.backward(fc1.backward(dHidden, grads, 'fc1'), grads, 'norm2'))
-    const dqkv = attended.backward(proj.backward(dy, grads, 'proj'))
-    norm1.backward(qkv.backward(dqkv, grads, 'qkv'), grads, 'norm1')
+    const dHidden = act.backward(fc2.backward(dz, grads, 'mlp.fc2'))
+    const dy = sum(dz, norm2.backward(fc1.backward(dHidden, grads, 'mlp.fc1'), grads, 'norm2'))
+    const dqkv = attended.backward(proj.backward(dy, grads, 'attn.proj'))
+    norm1.backward(qkv.backward(dqkv, grads, 'attn.qkv'), grads, 'norm1')
     return grads
   }
   return { z: sum(y, fc2.y), backward }

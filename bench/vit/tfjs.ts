@@ -18,16 +18,16 @@ function block(tf: any, p: Named, x: any, { batch, tokens, width, heads }: Block
   }
   const flat = tf.reshape(x, [rows, width])
   const qkv = tf.transpose(
-    tf.reshape(linear(norm(flat, 'norm1'), 'qkv'), [batch, tokens, 3, heads, d]),
+    tf.reshape(linear(norm(flat, 'norm1'), 'attn.qkv'), [batch, tokens, 3, heads, d]),
     [2, 0, 3, 1, 4],
   )
   const [q, k, v] = tf.unstack(qkv)
   const weights = tf.softmax(tf.mul(tf.matMul(q, k, false, true), 1 / Math.sqrt(d)))
   const attended = tf.reshape(tf.transpose(tf.matMul(weights, v), [0, 2, 1, 3]), [rows, width])
-  const y = tf.add(flat, linear(attended, 'proj'))
-  const hidden = linear(norm(y, 'norm2'), 'fc1')
+  const y = tf.add(flat, linear(attended, 'attn.proj'))
+  const hidden = linear(norm(y, 'norm2'), 'mlp.fc1')
   const gelu = tf.mul(tf.mul(hidden, 0.5), tf.add(tf.erf(tf.mul(hidden, Math.SQRT1_2)), 1))
-  return tf.reshape(tf.add(y, linear(gelu, 'fc2')), [batch, tokens, width])
+  return tf.reshape(tf.add(y, linear(gelu, 'mlp.fc2')), [batch, tokens, width])
 }
 
 export const prepareForward = (library: TfjsLibrary, inputs: Inputs, shape: BlockShape): Promise<Prepared> =>
