@@ -31,6 +31,6 @@ export const factsOf = (kernel: string, binding: string): BindingFacts => facts[
 
 /**
  * Relative error ‖a − b‖/‖b‖ within which two variants agree. f32 kernels differ by the order of their sums; one that rounds to
- * half precision on the way is far outside. f16 outputs differ by their own rounding.
+ * half precision on the way is far outside. f16 outputs differ by their own rounding. Integers are equal or wrong.
  */
-export const toleranceOf = (type: string): number => (/f16|h$/.test(type) ? 5e-3 : 1e-4)
+export const toleranceOf = { f32: 1e-4, f16: 5e-3, integer: 0 }

@@ -13,6 +13,8 @@ import { factsOf, toleranceOf } from './facts.ts'
 /** A problem as a plan has it. */
 export interface Site {
   readonly kernel: string
+  /** As text, dtypes included. */
+  readonly problem: string
   readonly variants: readonly Variant[]
   /** What the bindings are given, in their order: bytes, and a name that two bindings of the same memory share. */
   readonly bindings: readonly { readonly bytes: number; readonly memory: string }[]
@@ -59,8 +61,7 @@ interface Candidate {
   readonly times: number[]
 }
 
-export const kindOf = (type: string): 'f32' | 'f16' | 'integer' =>
-  /f16|h$/.test(type) ? 'f16' : /f32|f$/.test(type) ? 'f32' : 'integer'
+type Kind = 'f32' | 'f16' | 'integer'
 
 class Trial {
   private readonly buffers: GPUBuffer[] = []
@@ -76,6 +77,13 @@ class Trial {
     private readonly options: TrialOptions,
   ) {
     this.watch = new Stopwatch(device)
+  }
+
+  /** What the elements of a binding are; words of a problem in half precision hold two each, where the device has no f16. */
+  private kindOf(type: string): Kind {
+    if (/f16|h$/.test(type)) return 'f16'
+    if (/f32|f$/.test(type)) return 'f32'
+    return this.site.problem.includes('f16') ? 'f16' : 'integer'
   }
 
   private buffer(bytes: number, usage = 0x80 | 0x04 | 0x08): GPUBuffer {
@@ -181,7 +189,7 @@ class Trial {
       const buffer = this.memory.get(memory)!
       const [low, high] = factsOf(this.site.kernel, name).range ?? [-1, 1]
       // Integers are filled with pairs of halves: data, where halves are packed in words; kernels clamp what they index with.
-      const kind = kindOf(type) === 'f32' ? 'f32' : 'f16'
+      const kind = this.kindOf(type) === 'f32' ? 'f32' : 'f16'
       await this.once(fillProgram({ words: buffer.size / 4, kind, seed: i + 1, low, high }, this.device.caps), [buffer])
     }
     this.submit(launch)
@@ -230,7 +238,7 @@ class Trial {
 
   private async nans(candidate: Candidate): Promise<string | undefined> {
     for (const { name, type, buffer } of this.outputs(candidate)) {
-      const kind = kindOf(type)
+      const kind = this.kindOf(type)
       if (kind === 'integer') continue
       const record = this.buffer(4 * summaryWords)
       const count = buffer.size / (kind === 'f16' ? 2 : 4)
@@ -250,8 +258,9 @@ class Trial {
     for (const { name, type, buffer } of this.outputs(candidate)) {
       const theirs = expected.get(name)
       if (!theirs) return `writes '${name}', which ${reference.name} does not`
-      const { compare, tolerance = toleranceOf(type) } = factsOf(this.site.kernel, name)
-      const problem = { words: buffer.size / 4, type: kindOf(type), magnitudes: compare === 'magnitudes' }
+      const kind = this.kindOf(type)
+      const { compare, tolerance = toleranceOf[kind] } = factsOf(this.site.kernel, name)
+      const problem = { words: buffer.size / 4, type: kind, magnitudes: compare === 'magnitudes' }
       const sums = this.buffer(16 * differencePartials)
       await this.once(differenceProgram(problem, this.device.caps), [buffer, theirs, sums])
       const { error, broken } = differenceOf(new Float32Array(await this.read(sums)))

@@ -104,6 +104,11 @@ export class Tuner {
     return this.choices.count(this.adapter)
   }
 
+  /** Where choices are kept, for people. */
+  get where(): string {
+    return this.store?.where ?? 'memory'
+  }
+
   readonly choose: Chooser = (kernel, variants, problem) => {
     const bucket = bucketOf(problem)
     const winner = this.winner(kernel, bucket)

@@ -9,6 +9,7 @@ import { prepareCommand } from './commands/prepare.ts'
 import { scanCommand } from './commands/scan.ts'
 import { scoreCommand } from './commands/score.ts'
 import { synthCommand } from './commands/synth.ts'
+import { tuneCommand } from './commands/tune.ts'
 import { EXIT, runMain, UserError } from './errors.ts'
 
 const COMMANDS = [
@@ -19,6 +20,7 @@ const COMMANDS = [
   scanCommand,
   prepareCommand,
   augmentCommand,
+  tuneCommand,
   devicesCommand,
 ]
 
