@@ -82,9 +82,11 @@ function attrsKey(attrs: object): string {
 
 let origins = false
 
-/** Debug aid: remember for every node the source line that recorded it. Costs a stack trace per op. */
-export function recordOrigins(on: boolean): void {
+/** Debug aid: remember for every node the source line that recorded it. Costs a stack trace per op. Returns whether it was on. */
+export function recordOrigins(on: boolean): boolean {
+  const before = origins
   origins = on
+  return before
 }
 
 function callSite(): string | undefined {

@@ -11,6 +11,14 @@ export {
   Explanation,
   explain,
 } from './debug/explain.ts'
+export {
+  checkNumerics,
+  type NumericsFault,
+  type NumericsOptions,
+  NumericsReport,
+  type ValueSummary,
+} from './debug/numerics.ts'
+export { wgslOf } from './debug/wgsl.ts'
 export { type AdapterDescription, type AdapterKind, describeAdapter, type OpenOptions } from './device/adapter.ts'
 export * from './device/errors.ts'
 export type { DType, HostArray } from './dtype.ts'

@@ -40,9 +40,10 @@ export async function tunePreset(device: Device, options: TunePresetOptions): Pr
   }
   const end = performance.now() + 1e3 * seconds
   const reports: PartReport[] = []
-  for (const part of parts) {
+  for (const [i, part] of parts.entries()) {
     onPart?.(part)
-    const left = Math.max(0, (end - performance.now()) / 1e3)
+    // What one part leaves is the others'.
+    const left = Math.max(0, (end - performance.now()) / 1e3 / (parts.length - i))
     reports.push({ part, ...(await device.tune(work[part], { ...rest, seconds: left, confirm: true })) })
   }
   return reports
@@ -73,10 +74,10 @@ export function formatTuning(reports: readonly PartReport[]): string {
     lines.push(part === 'score' ? 'Scoring' : 'Training step', '')
     const gainOf = ({ choice, heuristic }: (typeof problems)[number]) =>
       heuristic in choice.times ? choice.times[heuristic]! / choice.times[choice.winner]! : 1
-    const weight = (p: (typeof problems)[number]) => p.count * (p.choice.times[p.heuristic] ?? 0)
-    for (const tuned of [...problems].sort((a, b) => weight(b) - weight(a))) {
-      const { kernel, problem, choice, heuristic, count, fresh } = tuned
-      lines.push(`  ${kernel}  ${problem}  × ${count}${fresh ? '' : '  (known)'}`)
+    for (const tuned of problems) {
+      const { kernel, example, choice, heuristic, count, share, fresh } = tuned
+      const weight = share ? `  × ${count}, ${(100 * share).toFixed(1)} % of the time` : ''
+      lines.push(`  ${kernel}  ${example}${weight}${fresh ? '' : ' (known)'}`)
       for (const [name, time] of Object.entries(choice.times).sort(([, a], [, b]) => a - b)) {
         const marks = [
           name === choice.winner ? `winner${name === heuristic ? '' : `, ${gainOf(tuned).toFixed(2)} ×`}` : '',
@@ -87,7 +88,9 @@ export function formatTuning(reports: readonly PartReport[]): string {
       }
       for (const [name, reason] of Object.entries(choice.rejected)) lines.push(`     rejected  ${name}: ${reason}`)
     }
-    for (const { problem, reason } of skipped) lines.push(`  not measured: ${problem}: ${reason}`)
+    const reasons = new Map<string, number>()
+    for (const { reason } of skipped) reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+    for (const [reason, count] of reasons) lines.push(`  ${count} problems not measured: ${reason}`)
     const changed = problems.filter((p) => p.choice.winner !== p.heuristic).length
     const rejected = problems.reduce((sum, p) => sum + Object.keys(p.choice.rejected).length, 0)
     lines.push(

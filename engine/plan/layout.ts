@@ -81,6 +81,7 @@ export function layOut(
       ops: inShort(fused),
       note,
       origin,
+      specs: args.map((a) => ('temp' in a ? undefined : specOf(a))),
       values: args.map((a) => ('temp' in a ? 'scratch' : described(a))),
       args: args.map((a) => ('temp' in a ? undefined : external(a)) ?? slotRef(a)),
     }),

@@ -1,6 +1,7 @@
 /** What the planner hands to the runner: an ordered list of launches over slots, leaves and results. */
 import type { Program, Variant } from '../../kernels/kernel.ts'
 import type { DType } from '../dtype.ts'
+import type { OutputSpec } from '../graph.ts'
 
 /**
  * Picks the program for a problem among a kernel's variants, best guess first. Variants must differ in speed alone; `problem` is
@@ -28,6 +29,8 @@ export const bindingAlignment = 256
 export interface Step {
   readonly program: Program
   readonly args: readonly BufferRef[]
+  /** What each argument holds; undefined for scratch. A window shows part of it. */
+  readonly specs: readonly (OutputSpec | undefined)[]
   /** dtype and shape of what each argument holds. */
   readonly values: readonly string[]
   /** Ops that this launch does, innermost first. */

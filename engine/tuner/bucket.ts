@@ -5,51 +5,48 @@ import type { AdapterDescription } from '../device/adapter.ts'
 const ignored = new Set(['scale', 'epsilon', 'tolerance'])
 
 /**
- * A problem as text. Small sizes stand as they are, larger ones are rounded to a quarter power of two and marked when they are a
- * multiple of 4 (which vector loads need); of strides and offsets only the kind counts; booleans and names (dtypes, modes) stand.
+ * A problem as text. Small sizes stand as they are, larger ones are rounded to a quarter power of two, with a * where they are no
+ * multiple of 4 (which vector loads ask for); of strides and offsets only the kind counts; booleans and names (dtypes, modes) stand.
+ * What is 0 or false is left out.
  *
- *     bucketOf({ m: 197, n: 768, a: { rowStride: 768 } })   // 'm≈181 n≈724/4 a.rowStride=/4'
+ *     bucketOf({ m: 197, n: 768, a: { rowStride: 768, colStride: 1 } })   // 'm≈181* n≈724 a.colStride=1 a.rowStride=/4'
  */
-export function bucketOf(problem: object): string {
-  const parts: string[] = []
-  const visit = (path: string, name: string, value: unknown): void => {
-    if (value === undefined || ignored.has(name)) return
+export const bucketOf = (problem: object): string => textOf(problem, rounded)
+
+/** The same with sizes as they are, for people. */
+export const exactOf = (problem: object): string => textOf(problem, (size) => `=${size}`)
+
+function textOf(problem: object, sizeOf: (size: number) => string): string {
+  /** Sizes and options before what is said of operands. */
+  const parts: [own: string[], nested: string[]] = [[], []]
+  const visit = (path: string, name: string, value: unknown, depth: number): void => {
+    const text = (of: unknown): string =>
+      typeof of !== 'number' ? `=${of}` : /Strides?$|^offset$/.test(name) ? `=${strideOf(of)}` : sizeOf(of)
+    if (!value || ignored.has(name) || (typeof value === 'number' && !Number.isInteger(value))) return
     if (Array.isArray(value)) {
-      if (value.length === 0) return
-      if (name === 'batch')
-        visit(
-          path,
-          name,
-          value.reduce((p: number, d: number) => p * d, 1),
-        )
-      else parts.push(`${path}=${value.map((v) => textOf(name, v)).join()}`)
-    } else if (typeof value === 'object' && value !== null) {
+      const one = name === 'batch' ? value.reduce((p: number, d: number) => p * d, 1) : undefined
+      if (one !== undefined) visit(path, name, one, depth)
+      else if (value.some(Boolean))
+        parts[depth ? 1 : 0].push(`${path}=${value.map((v) => text(v).replace('=', '')).join()}`)
+    } else if (typeof value === 'object') {
       // An epilogue counts by what it reads and does, not by its text.
       if ('wgsl' in value) {
-        const { bindings, flopsPerOutput } = value as { bindings?: unknown[]; flopsPerOutput?: number }
-        parts.push(`${path}=${bindings?.length ?? 0}+${sizeOf(Math.ceil(flopsPerOutput ?? 0))}`)
-      } else for (const key of Object.keys(value).sort()) visit(`${path}.${key}`, key, value[key as keyof typeof value])
-    } else if (typeof value !== 'number' || Number.isInteger(value)) {
-      const text = textOf(name, value)
-      parts.push(text.startsWith('≈') ? `${path}${text}` : `${path}=${text}`)
-    }
+        const { bindings = [], flopsPerOutput = 0 } = value as { bindings?: unknown[]; flopsPerOutput?: number }
+        parts[0].push(`${path}=${bindings.length} inputs,${sizeOf(Math.ceil(flopsPerOutput)).replace('=', '')} flops`)
+      } else
+        for (const [key, inner] of Object.entries(value).sort(byName)) visit(`${path}.${key}`, key, inner, depth + 1)
+    } else parts[depth ? 1 : 0].push(`${path}${text(value)}`)
   }
-  for (const [key, value] of Object.entries(problem).sort(([a], [b]) => (a < b ? -1 : 1))) visit(key, key, value)
-  return parts.join(' ')
+  for (const [key, value] of Object.entries(problem).sort(byName)) visit(key, key, value, 0)
+  return parts.flat().join(' ')
 }
 
-const textOf = (name: string, value: unknown): string => {
-  if (typeof value !== 'number') return String(value)
-  return /Strides?$|^offset$/.test(name) ? strideOf(value) : sizeOf(value)
-}
+const byName = ([a]: [string, unknown], [b]: [string, unknown]): number => (a < b ? -1 : 1)
 
-const strideOf = (value: number): string =>
-  value === 0 || value === 1 ? String(value) : value % 4 === 0 ? '/4' : 'odd'
+const strideOf = (value: number): string => (value < 2 ? String(value) : value % 4 === 0 ? '/4' : 'odd')
 
-function sizeOf(value: number): string {
-  if (value <= 8) return String(value)
-  return `≈${Math.round(2 ** (Math.round(4 * Math.log2(value)) / 4))}${value % 4 === 0 ? '/4' : ''}`
-}
+const rounded = (size: number): string =>
+  size <= 8 ? `=${size}` : `≈${Math.round(2 ** (Math.round(4 * Math.log2(size)) / 4))}${size % 4 === 0 ? '' : '*'}`
 
 /** What measurements are valid for: adapter, driver and how they are reached. */
 export const adapterKey = ({ vendor, architecture, device, driver, backend }: AdapterDescription): string =>

@@ -4,7 +4,7 @@
 export interface Choice {
   /** The fastest variant that was right. */
   readonly winner: string
-  /** Median microseconds of every variant that was right. */
+  /** Microseconds of every variant that was right: the fastest of its measurements. */
   readonly times: Readonly<Record<string, number>>
   /** Why the others were not. */
   readonly rejected: Readonly<Record<string, string>>

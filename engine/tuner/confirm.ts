@@ -1,11 +1,10 @@
 /** Whether winners win in the work itself: alone, a kernel finds its data in caches that the whole leaves cold. */
 import { runSubject, type Subject } from '../debug/subject.ts'
 import type { Device } from '../runtime/device.ts'
-import { median } from './trial.ts'
 import type { Tuned } from './tuner.ts'
 
 export interface Confirmation {
-  /** Milliseconds of the whole work with first variants everywhere, and with the winners; medians of interleaved runs. */
+  /** Milliseconds of the whole work with first variants everywhere, and with the winners: the fastest of interleaved runs. */
   readonly heuristic: number
   readonly tuned: number
   /** Kernels whose winners made the whole slower and are not used. */
@@ -24,11 +23,11 @@ export async function confirmWinners(
   subject: Subject,
   tuned: readonly Tuned[],
   deadline: number,
-  rounds = 3,
+  rounds = 4,
 ): Promise<Confirmation> {
   const { tuner } = device
   const kernels = [...new Set(tuned.filter((t) => t.choice.winner !== t.heuristic).map((t) => t.kernel))]
-  /** Medians of the work without and with the winners of these kernels. */
+  /** Times of the work with the winners of one set of kernels switched off, and of another. */
   const compare = async (disabled: readonly string[], enabled: readonly string[]): Promise<[number, number]> => {
     const times: [number[], number[]] = [[], []]
     // The first run of each plans, compiles and warms up.
@@ -38,11 +37,15 @@ export async function confirmWinners(
         const time = await milliseconds(device, subject)
         if (round >= 0) times[i]!.push(time)
       }
-    return [median(times[0]), median(times[1])]
+    return [Math.min(...times[0]), Math.min(...times[1])]
   }
   try {
+    if (kernels.length === 0) {
+      const [heuristic] = await compare([], [])
+      return { heuristic, tuned: heuristic, dropped: [] }
+    }
     const [heuristic, all] = await compare(kernels, [])
-    if (kernels.length === 0 || all <= noise * heuristic) return { heuristic, tuned: all, dropped: [] }
+    if (all <= noise * heuristic) return { heuristic, tuned: all, dropped: [] }
     const dropped: string[] = []
     for (const kernel of kernels) {
       if (performance.now() > deadline) break

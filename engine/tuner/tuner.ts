@@ -9,9 +9,10 @@ import { runSubject, type Subject } from '../debug/subject.ts'
 import type { OpenOptions } from '../device/adapter.ts'
 import type { Node } from '../graph.ts'
 import type { BufferRef, Chooser, Plan } from '../plan/plan.ts'
+import { Stopwatch } from '../profile/stopwatch.ts'
 import type { Device } from '../runtime/device.ts'
 import type { ObservedRun, Observer } from '../runtime/observer.ts'
-import { adapterKey, bucketOf } from './bucket.ts'
+import { adapterKey, bucketOf, exactOf } from './bucket.ts'
 import { type Choice, Choices } from './choices.ts'
 import { type Confirmation, confirmWinners } from './confirm.ts'
 import { type Expression, measureExpression } from './expression.ts'
@@ -25,7 +26,7 @@ export interface TuneOptions {
   readonly seconds?: number
   /** Measure again what is known already. */
   readonly force?: boolean
-  /** Measurements of each candidate, of which the median counts. Default 5. */
+  /** Measurements of each candidate, of which the fastest counts. Default 5. */
   readonly rounds?: number
   /** Then run the work with and without the winners, and give up those that make the whole slower. */
   readonly confirm?: boolean
@@ -41,11 +42,14 @@ export interface Tuned {
   readonly kernel: string
   /** The problem, sizes rounded; with the kernel's name the key under which the choice is kept. */
   readonly problem: string
+  /** The problem as it was met, with its exact sizes. */
+  readonly example: string
   /** What is taken where nothing was measured. */
   readonly heuristic: string
   readonly choice: Choice
-  /** Launches of this problem in the work that was tuned. */
+  /** Launches of this problem in the work that was tuned, and their share of its time. */
   readonly count: number
+  readonly share: number
   /** Measured now, and not known before. */
   readonly fresh: boolean
 }
@@ -61,16 +65,19 @@ export interface TuneReport {
 interface Problem {
   readonly kernel: string
   readonly problem: string
+  readonly example: string
   readonly variants: readonly Variant[]
 }
 
-/** A problem with what its bindings are given, and how often it is launched. */
+/** A problem with what its bindings are given, how often it is launched and what that takes. */
 interface Found extends Problem {
   readonly bindings: Site['bindings']
-  /** Largest of flops and bytes, for the order in which problems are measured. */
-  readonly work: number
   count: number
+  nanoseconds: number
 }
+
+/** Problems of a smaller share of the work's time are left to the heuristic. */
+const leastShare = 0.003
 
 export class Tuner {
   mode: TuningMode = 'cached'
@@ -114,7 +121,8 @@ export class Tuner {
     const winner = this.winner(kernel, bucket)
     const variant = (winner && variants.find((v) => v.name === winner)) || variants[0]!
     const program = variant.program()
-    if (variants.length > 1) this.problems.set(program, { kernel, problem: bucket, variants })
+    if (variants.length > 1)
+      this.problems.set(program, { kernel, problem: bucket, example: exactOf(problem), variants })
     return program
   }
 
@@ -130,7 +138,7 @@ export class Tuner {
    */
   way<W extends string>(name: string, problem: object, ways: Readonly<Record<W, Expression['ways'][string]>>): W {
     const bucket = bucketOf(problem)
-    this.expressions?.set(`${name} ${bucket}`, { name, problem: bucket, ways })
+    this.expressions?.set(`${name} ${bucket}`, { name, problem: bucket, example: exactOf(problem), ways })
     const winner = this.winner(name, bucket)
     return (winner !== undefined && winner in ways ? winner : Object.keys(ways)[0]) as W
   }
@@ -195,16 +203,19 @@ export class Tuner {
 
   // ── measuring ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Runs `subject` once, to see which problems it has; measures them; keeps the winners. */
+  /** Runs `subject`, a function twice, to see which problems it has; measures them; keeps the winners. */
   async tune(subject: Subject, options: TuneOptions = {}): Promise<TuneReport> {
     const found = new Map<string, Found>()
     this.expressions = new Map()
     try {
-      await this.device.observe(new Collector(this, found), () => runSubject(this.device, subject))
+      const deadline = performance.now() + 1e3 * (options.seconds ?? Number.POSITIVE_INFINITY)
+      // The first run compiles; it says nothing about times.
+      if (typeof subject === 'function') await runSubject(this.device, subject)
+      const collector = new Collector(this, this.device, found)
+      await this.device.observe(collector, () => runSubject(this.device, subject))
       const expressions = this.expressions
       this.expressions = undefined
-      const deadline = performance.now() + 1e3 * (options.seconds ?? Number.POSITIVE_INFINITY)
-      const report = await this.device.exclusive(() => this.measure(found, deadline, options))
+      const report = await this.device.exclusive(() => this.measure(found, collector.nanoseconds, deadline, options))
       const full = await this.measureExpressions(expressions, report, deadline, options)
       if (!options.confirm) return full
       const whole = await confirmWinners(this.device, subject, full.problems, deadline)
@@ -220,26 +231,26 @@ export class Tuner {
   async tunePlan(plan: Plan, leaves: readonly Node[]): Promise<boolean> {
     const found = new Map<string, Found>()
     this.collect(plan, leaves, found)
-    const { problems } = await this.measure(found, Number.POSITIVE_INFINITY, {})
+    const { problems } = await this.measure(found, 0, Number.POSITIVE_INFINITY, {})
     const fresh = problems.some((p) => p.fresh)
     if (fresh) await this.save()
     return fresh
   }
 
-  /** Adds the problems of a plan that have more than one variant. */
-  collect(plan: Plan, leaves: readonly Node[], found: Map<string, Found>): void {
-    for (const { program, args } of plan.steps) {
+  /** Adds the problems of a plan that have more than one variant; `spent` are nanoseconds of its steps, where they are known. */
+  collect(plan: Plan, leaves: readonly Node[], found: Map<string, Found>, spent: readonly number[] = []): void {
+    for (const [step, { program, args }] of plan.steps.entries()) {
       const problem = this.problems.get(program)
       if (!problem) continue
       const key = `${problem.kernel} ${problem.problem}`
       const known = found.get(key)
       if (known) {
         known.count++
+        known.nanoseconds += spent[step] ?? 0
         continue
       }
-      const { flops, bytes } = program.cost
       const bindings = args.map((ref) => ({ bytes: bytesOf(ref, plan, leaves), memory: JSON.stringify(ref) }))
-      found.set(key, { ...problem, bindings, work: Math.max(flops, 10 * bytes), count: 1 })
+      found.set(key, { ...problem, bindings, count: 1, nanoseconds: spent[step] ?? 0 })
     }
   }
 
@@ -252,27 +263,31 @@ export class Tuner {
 
   private async measure(
     found: ReadonlyMap<string, Found>,
+    total: number,
     deadline: number,
     { force, rounds = 5, signal, onProgress, clock = (_, __, measure) => measure() }: TuneOptions,
   ): Promise<TuneReport> {
     const problems: Tuned[] = []
     const skipped: { problem: string; reason: string }[] = []
     // What takes most of the work first: the time may not suffice for all.
-    const order = [...found].sort(([, a], [, b]) => b.work * b.count - a.work * a.count)
+    const order = [...found].sort(([, a], [, b]) => b.nanoseconds - a.nanoseconds)
     let done = 0
     for (const [key, site] of order) {
       signal?.throwIfAborted()
       onProgress?.(done++, order.length, key)
-      const { kernel, problem, variants, count } = site
+      const { kernel, problem, example, variants, count } = site
+      const share = total ? site.nanoseconds / total : 1
       const heuristic = variants[0]!.name
+      const entry = { kernel, problem, example, heuristic, count, share }
       const names = variants.map((v) => v.name)
       if (!force && this.isKnown(key, names)) {
         const choice = this.choices.get(this.adapter, key)!
-        problems.push({ kernel, problem, heuristic, choice, count, fresh: false })
+        problems.push({ ...entry, choice, fresh: false })
         continue
       }
-      if (performance.now() > deadline) {
-        skipped.push({ problem: key, reason: 'the time was up' })
+      const reason = share < leastShare ? `under ${100 * leastShare} % of the time` : 'the time was up'
+      if (share < leastShare || performance.now() > deadline) {
+        skipped.push({ problem: key, reason })
         continue
       }
       let choice: Choice | undefined
@@ -287,7 +302,7 @@ export class Tuner {
         continue
       }
       this.learn(key, choice)
-      problems.push({ kernel, problem, heuristic, choice, count, fresh: true })
+      problems.push({ ...entry, choice, fresh: true })
     }
     return { problems, skipped }
   }
@@ -307,9 +322,10 @@ export class Tuner {
     const skipped = [...report.skipped]
     for (const [key, expression] of expressions) {
       options.signal?.throwIfAborted()
-      const { name, problem, ways } = expression
+      const { name, problem, example, ways } = expression
       const names = Object.keys(ways)
-      const entry = { kernel: name, problem, heuristic: names[0]!, count: 1 }
+      // What share of the work it has is not known: its launches are among the others.
+      const entry = { kernel: name, problem, example, heuristic: names[0]!, count: 1, share: 0 }
       if (!options.force && this.isKnown(key, names)) {
         problems.push({ ...entry, choice: this.choices.get(this.adapter, key)!, fresh: false })
         continue
@@ -333,18 +349,31 @@ export class Tuner {
   }
 }
 
-/** Runs what the work asks for and notes the problems in its plans. */
+/** Runs what the work asks for and notes the problems in its plans, with the time they take. */
 class Collector implements Observer {
+  nanoseconds = 0
+  private readonly watch: Stopwatch
+
   constructor(
     private readonly tuner: Tuner,
+    private readonly device: Device,
     private readonly found: Map<string, Found>,
-  ) {}
+  ) {
+    this.watch = new Stopwatch(device)
+  }
 
   planned(): void {}
 
   async submit({ executable, groups, leaves }: ObservedRun): Promise<void> {
-    this.tuner.collect(executable.plan, leaves, this.found)
-    executable.submit(groups)
+    const { plan, duration } = executable
+    const spans = await this.watch.measure(
+      plan.steps.length,
+      (pass, i) => executable.dispatch(pass, i, groups),
+      duration,
+    )
+    const spent = spans.map(({ begin, end }) => end - begin)
+    this.nanoseconds += spent.reduce((sum, t) => sum + t, 0)
+    this.tuner.collect(plan, leaves, this.found, spent)
   }
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { compile, concat, type Device, grad, nn, openDevice, optim, type Tensor, tensor } from '../../engine/index.ts'
-import { bucketOf } from '../../engine/tuner/bucket.ts'
+import { bucketOf, exactOf } from '../../engine/tuner/bucket.ts'
 import { cacheFolder, fileStore } from '../../engine/tuner/file.ts'
 import { randomArray, relativeError } from '../support/program.ts'
 
@@ -38,7 +38,8 @@ test('a file is replaced whole, and nothing is left beside it', async () => {
 
 test('problems are alike when only their exact sizes differ', () => {
   const problem = { batch: [2, 8], m: 197, n: 768, k: 64, a: { rowStride: 768, colStride: 1, offset: 0 }, dtype: 'f32' }
-  assert.is(bucketOf(problem), 'a.colStride=1 a.offset=0 a.rowStride=/4 batch≈16/4 dtype=f32 k≈64/4 m≈181 n≈724/4')
+  assert.is(bucketOf(problem), 'batch≈16 dtype=f32 k≈64 m≈181* n≈724 a.colStride=1 a.rowStride=/4')
+  assert.is(exactOf(problem), 'batch=16 dtype=f32 k=64 m=197 n=768 a.colStride=1 a.rowStride=/4')
   const same = (change: object) => bucketOf({ ...problem, ...change }) === bucketOf(problem)
   assert.ok(same({ batch: [16], m: 193, a: { rowStride: 2304, colStride: 1, offset: 0 }, scale: 0.125, epsilon: 1e-6 }))
   for (const change of [{ m: 196 }, { m: 97 }, { n: 770 }, { dtype: 'f16' }, { causal: true }, { batch: [4, 8] }])
