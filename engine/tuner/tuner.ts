@@ -356,7 +356,7 @@ class Collector implements Observer {
 
   constructor(
     private readonly tuner: Tuner,
-    private readonly device: Device,
+    device: Device,
     private readonly found: Map<string, Found>,
   ) {
     this.watch = new Stopwatch(device)
