@@ -33,7 +33,7 @@ export interface TrialOptions {
 
 /** A winner must be this much faster than the heuristic's choice, so that noise changes nothing. */
 const margin = 0.97
-/** Candidates this much slower than the fastest are not measured again. */
+/** Candidates this much slower than the fastest are not measured any more. */
 const hopeless = 2
 /** A measurement launches as often as fits this many nanoseconds, against the clock's grain. */
 const grain = { software: 2e6, gpu: 5e5 }
@@ -108,7 +108,8 @@ class Trial {
       if (round && performance.now() > this.options.deadline) break
       for (const c of left) c.times.push(await this.options.clock(this.site.kernel, c.name, () => this.nanoseconds(c)))
       const best = Math.min(...left.map(bestOf))
-      left = left.filter((c) => bestOf(c) <= hopeless * best)
+      // One bad measurement may be an accident.
+      if (round > 0) left = left.filter((c) => bestOf(c) <= hopeless * best)
     }
     const times = Object.fromEntries(candidates.map((c) => [c.name, bestOf(c) / 1e3]))
     return { winner: fastestOf(times, this.site.variants[0]!.name), times, rejected: this.rejected }
@@ -274,21 +275,24 @@ class Trial {
 
   /** Of one launch, the mean of as many as fit `grain`. */
   private async nanoseconds(candidate: Candidate): Promise<number> {
-    const { launch, expected } = candidate
+    const { launch } = candidate
+    const run = async (launches: number): Promise<number> => {
+      const [span] = await this.watch.measure(
+        1,
+        (pass) => {
+          launch.bind(pass)
+          for (let i = 0; i < launches; i++) launch.dispatch(pass)
+        },
+        (launches * candidate.expected) / 1e6,
+      )
+      return Math.max(1, (span!.end - span!.begin) / launches)
+    }
+    // The first launch warms up and tells how many to take.
+    if (candidate.expected === 0) candidate.expected = await run(1)
     const span = this.device.caps.software ? grain.software : grain.gpu
-    const launches = expected ? Math.min(mostLaunches, Math.max(1, Math.ceil(span / expected))) : 1
-    const [time] = await this.watch.measure(
-      1,
-      (pass) => {
-        launch.bind(pass)
-        for (let i = 0; i < launches; i++) launch.dispatch(pass)
-      },
-      (launches * expected) / 1e6,
-    )
-    const one = Math.max(1, (time!.end - time!.begin) / launches)
-    candidate.expected = one
-    // A first measurement by a single launch is below the grain: it only tells how many to take.
-    return expected === 0 && one < span ? this.nanoseconds(candidate) : one
+    const time = await run(Math.min(mostLaunches, Math.max(1, Math.ceil(span / candidate.expected))))
+    candidate.expected = Math.min(time, candidate.expected)
+    return time
   }
 }
 
