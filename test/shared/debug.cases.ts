@@ -73,10 +73,10 @@ export function cases(): Case[] {
       async run() {
         const device = await getDevice()
         nn.seedInit(3)
-        const net = nn.linear(4, 3)
+        const net = { weight: nn.filled([4], 1) }
         const adam = optim.adamW(net, { lr: 0.1 })
         const step = compile((x: Tensor) => {
-          const loss = net.call(x).log().square().mean()
+          const loss = x.mul(net.weight).sub(5).log().mean()
           adam.step(grad(loss, net))
           return loss
         })
@@ -114,8 +114,9 @@ export function cases(): Case[] {
       async run() {
         const device = await getDevice()
         const build = () => tensor([1, 2, 3]).exp().sum()
-        const text = await wgslOf([build(), build()])
-        for (const { program } of device.plan([build().node]).steps)
+        const pair = [build(), build()]
+        const text = await wgslOf(pair)
+        for (const { program } of device.plan(pair.map((t) => t.node)).steps)
           if (!text.includes(program.wgsl.trim())) throw new Error(`lacks ${program.label}`)
         matches(text, /^\/\/ reduce\.sum: /m, /exp\(/)
         const op: CustomOp = {
