@@ -118,7 +118,7 @@ export function cases(): Case[] {
         const text = await wgslOf(pair)
         for (const { program } of device.plan(pair.map((t) => t.node)).steps)
           if (!text.includes(program.wgsl.trim())) throw new Error(`lacks ${program.label}`)
-        matches(text, /^\/\/ reduce\.sum: /m, /exp\(/)
+        matches(text, /^\/\/ reduce\.sum[.\d]*: /m, /exp\(/)
         const op: CustomOp = {
           byIdentity: true,
           name: 'mine',
