@@ -12,8 +12,8 @@
  *   tiled       workgroup-memory tiles of 128², 64² or 32², next slice prefetched into registers
  *   split       k split over a workgroup's invocations and summed as a fixed tree: few outputs, long k
  *
- * Order on software adapters (lavapipe, 8 lanes, 2 cores): the subgroup tier leads on wide matrices, the register tier where
- * n leaves many of a subgroup's columns empty; the barriers of the tiled and split tiers cost 2–5 times the register tier.
+ * Order on software adapters (lavapipe, 8 lanes, 2 cores): the subgroup tier leads, 5–8 times faster than the register tier, except
+ * where n leaves most of a subgroup's columns empty; the barriers of the tiled and split tiers cost 2–5 times the register tier.
  *
  * Order on GPUs, by argument: a register tile of r × c outputs reads (r + c) values of workgroup memory for r·c
  * multiply-adds. 8 × 8 does 4 a value and 4 × 4 does 2, while a multiprocessor reads 32 values and does 128 multiply-adds a
@@ -26,7 +26,7 @@ import type { Capabilities, Variant } from '../kernel.ts'
 import { batchCount, type MatmulProblem } from './problem.ts'
 import { type RegisterShape, registerProgram } from './register.ts'
 import { splitBytes, splitProgram } from './splitk.ts'
-import { subgroupProgram, subgroupUsable } from './subgroup.ts'
+import { type SubgroupRows, subgroupProgram, subgroupUsable } from './subgroup.ts'
 import { type TiledShape, tiledBytes, tiledProgram, tiledShapes } from './tiled.ts'
 
 export type { MatmulOperand, MatmulProblem } from './problem.ts'
@@ -44,7 +44,7 @@ export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Vari
     name: `register.${rows}x${4 * groups}`,
     program: () => registerProgram(problem, caps, { rows, groups }),
   })
-  const subgroup = (rows: 4 | 8): Variant[] =>
+  const subgroup = (rows: SubgroupRows): Variant[] =>
     subgroupUsable(caps) ? [{ name: `subgroup.${rows}`, program: () => subgroupProgram(problem, caps, rows) }] : []
   const fits = (bytes: number, invocations: number): boolean =>
     bytes <= caps.maxWorkgroupBytes && invocations <= caps.maxInvocations
@@ -61,10 +61,9 @@ export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Vari
       : []
 
   if (caps.software) {
-    const registers = [register(4, 2), register(8, 1), register(4, 1)]
-    const width = 4 * caps.subgroupMinSize
-    const filled = n / (Math.ceil(n / width) * width)
-    return filled >= 0.75 && k >= 8 ? [...subgroup(8), ...registers] : [...registers, ...subgroup(8)]
+    const registers = [register(8, 1), register(4, 2)]
+    const broadcasts = subgroupUsable(caps) ? softwareRows(problem).flatMap((rows) => subgroup(rows)) : []
+    return n > 8 ? [...broadcasts, ...registers] : [...registers, ...broadcasts]
   }
 
   const workgroups = (tile: number): number => Math.ceil(m / tile) * Math.ceil(n / tile) * batchCount(problem)
@@ -78,4 +77,15 @@ export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Vari
   if (workgroups(32) >= busyWorkgroups || k < longK)
     return [...tiled('small'), ...tiled('medium'), ...subgroup(8), ...subgroup(4), ...rest]
   return [...splits, ...tiled('small'), ...tiled('medium'), ...subgroup(4), ...rest]
+}
+
+/** Rows of the subgroup tier on a CPU adapter, the best guess first. */
+function softwareRows(problem: MatmulProblem): SubgroupRows[] {
+  const { m, n, k } = problem
+  const flops = 2 * batchCount(problem) * m * n * k
+  // More rows compile longer, 0.2 s for 8 and 0.8 s for 32: small products are not worth it.
+  const candidates: SubgroupRows[] = flops < 8e6 ? [8] : flops < 4e7 ? [8, 16] : [8, 16, 24, 32]
+  // Measured time of a tile with r rows, in rows' worth of arithmetic: its loads cost as much as 7.5 rows.
+  const time = (rows: number): number => Math.ceil(m / rows) * (rows + 7.5)
+  return candidates.sort((r, s) => time(r) - time(s)).slice(0, 2)
 }

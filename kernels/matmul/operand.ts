@@ -42,11 +42,10 @@ function accessOf(problem: MatmulProblem, operand: MatmulOperand, name: 'a' | 'b
   return 'scalar'
 }
 
-/** Both operands of a problem; `aSingles` has A read by single elements even where alongK would do. */
-export function sidesOf(problem: MatmulProblem, caps: Capabilities, aSingles = false): { a: Side; b: Side } {
+/** Both operands of a problem. */
+export function sidesOf(problem: MatmulProblem, caps: Capabilities): { a: Side; b: Side } {
   const side = (name: 'a' | 'b'): Side => {
-    const best = accessOf(problem, problem[name], name)
-    const access = name === 'a' && aSingles && best === 'alongK' ? 'scalar' : best
+    const access = accessOf(problem, problem[name], name)
     return {
       name,
       access,

@@ -1,14 +1,27 @@
 /**
  * Subgroup broadcast: a workgroup is one subgroup; its lanes lie along the columns, one vec4 of columns each, and it
- * computes `rows` rows. A is loaded one value of k a lane and handed round by `subgroupBroadcast` with a constant lane, so
- * that `rows` scalar loads of A a lane serve `chunk` values of k, and every vec4 of B serves `rows` multiply-adds.
+ * computes `rows` rows, four values of k at a time. Each element of A and of B is loaded by one lane only, as a vec4 where the
+ * layout allows it: A's are handed round by `subgroupBroadcast` with a constant lane.
  *
- * The workgroup must be exactly one whole subgroup: usable only where the adapter has a single subgroup size. 8 values of
- * k a pass (4 where subgroups have 4 lanes) keep the code small; lanes from the eighth on load what others load.
+ * On a CPU adapter this is the fast tier. lavapipe executes a load once a lane, with a bounds check and a branch an element: about
+ * as long as a multiply-add of all lanes for each element loaded. A tile of 32 rows × 32 columns loads 64 elements for 1024
+ * multiply-adds, the most that still compiles in reason. Two more facts shape the loop: what it carries from pass to pass is
+ * blended with the loop's mask each time, so every row sums its four steps at once (16 % of the time); and more loads in the
+ * loop's text than those of four steps slow every one of them, so it is not unrolled further.
+ * Measured on 512³, all layouts alike, as a share of the multiply-add ceiling: 0.32 with 8 rows, 0.42 with 16, 0.50 with 32.
+ *
+ * On a GPU with 32 lanes, 8 rows keep 32 accumulators a thread, no workgroup memory: full occupancy. A pass of 4 k reads
+ * 8·16 B of A and 4·512 B of B for 2·4·8·128 flops, 3.8 flops a byte from L1, half of what an SM of the RTX 3090 class needs at
+ * 128 B a clock: behind the tiles in workgroup memory, ahead of them where there are too few rows for a tile.
+ *
+ * The workgroup must be exactly one whole subgroup: usable only where the adapter has a single subgroup size.
  */
 import type { Capabilities, Program } from '../kernel.ts'
 import * as operand from './operand.ts'
 import type { MatmulProblem } from './problem.ts'
+
+/** Multiples of 4; lanes without rows of their own load what others load. */
+export type SubgroupRows = 4 | 8 | 16 | 24 | 32
 
 /** Whether a workgroup of one whole subgroup can be asked for. */
 export function subgroupUsable(caps: Capabilities): boolean {
@@ -16,33 +29,25 @@ export function subgroupUsable(caps: Capabilities): boolean {
   return caps.subgroups && size === caps.subgroupMaxSize && size >= 4 && size <= Math.min(64, caps.maxInvocations)
 }
 
-export function subgroupProgram(problem: MatmulProblem, caps: Capabilities, rows: 4 | 8): Program {
+export function subgroupProgram(problem: MatmulProblem, caps: Capabilities, rows: SubgroupRows): Program {
   const lanes = caps.subgroupMinSize
-  const chunk = Math.min(lanes, 8)
-  const { a, b } = operand.sidesOf(problem, caps, true)
+  const { a, b } = operand.sidesOf(problem, caps)
   const { lines } = operand
+  const share = sharesOfA(a, rows, lanes)
 
-  // Each lane's share of A: its own k, every row.
-  const loadShare =
-    a.access === 'across'
-      ? lines(
-          rows / 4,
-          (g) => `    let share${g} = ${a.array.load(`(aBase${g} + (chunkStart + kLane) * u.aCol) >> 2u`)};`,
-        )
-      : lines(rows, (r) => `    let share${r} = ${a.array.load(`aBase${r} + (chunkStart + kLane) * u.aCol`)};`)
-  const share = (r: number, lane: number): string =>
-    a.access === 'across'
-      ? `subgroupBroadcast(share${r >> 2}[${r & 3}], ${lane}u)`
-      : `subgroupBroadcast(share${r}, ${lane}u)`
-
-  const fours = (index: number): string => `    {
-    let k = chunkStart + ${4 * index}u;
-${operand.loadSteps(b, 4, 4)}
-${lines(4, (step) => {
-  const columns = `    let b_at${step} = ${operand.elements(b, 0, step, 4)};`
-  return `${columns}\n${lines(rows, (r) => `    acc${r}_0 += ${share(r, 4 * index + step)} * b_at${step};`)}`
-})}
-    }`
+  const step = (steps: 1 | 4): string => `${share.load(steps)}
+${operand.loadSteps(b, 4, steps)}
+${lines(steps, (s) => `    let b_at${s} = ${operand.elements(b, 0, s, steps)};`)}
+${lines(rows, (r) => lines(steps, (s) => `    acc${r}_0 += ${share.element(r, s)} * b_at${s};`))}`
+  // An operand read along k has k divisible by 4.
+  const tail = problem.k % 4 ? `  for (; k < u.k; k++) {\n${step(1)}\n  }` : ''
+  // A loop of unknown length keeps the epilogue in the text once, which is most of the compile time on a CPU adapter.
+  const store = caps.software
+    ? `  var sums: array<vec4f, ${rows}>;
+${lines(rows, (r) => `  sums[${r}] = acc${r}_0;`)}
+  let live = min(${rows}u, u.m - row);
+  for (var r = 0u; r < live; r++) { store(sums[r], batch, row + r, col); }`
+    : operand.storeSums(rows, 1)
 
   const main = `@compute @workgroup_size(${lanes})
 fn main(
@@ -55,21 +60,15 @@ fn main(
 ${operand.locateTile}
   let row = tileRow * ${rows}u;
   let col = tileCol * ${4 * lanes}u + lane * 4u;
-  let kLane = lane % ${chunk}u;
-${operand.declareBases(a, rows, 'row')}
+${share.bases}
 ${operand.declareBases(b, 4, 'col')}
 ${operand.declareSums(rows, 1)}
-  let whole = u.k - u.k % ${chunk}u;
-  for (var chunkStart = 0u; chunkStart < whole; chunkStart += ${chunk}u) {
-${loadShare}
-${lines(chunk / 4, fours)}
+  var k = 0u;
+  for (; k + 4u <= u.k; k += 4u) {
+${step(4)}
   }
-  for (var k = whole; k < u.k; k++) {
-${operand.loadSteps(a, rows, 1)}
-${operand.loadSteps(b, 4, 1)}
-${operand.multiplySteps(a, b, rows, 1, 1)}
-  }
-${operand.storeSums(rows, 1)}
+${tail}
+${store}
 }
 `
   return operand.assemble(problem, caps, {
@@ -83,4 +82,43 @@ ${operand.storeSums(rows, 1)}
     main,
     accumulators: rows * 4,
   })
+}
+
+interface Shares {
+  /** Declares the element index at k = 0 of every load a lane does. */
+  readonly bases: string
+  /** Loads this lane's share of A for `steps` values of k from `k` on. */
+  load(steps: 1 | 4): string
+  /** A's element in row r at k + step, in every lane. */
+  element(r: number, step: number): string
+}
+
+/** Deals the rows of A out to the lanes: one row a lane and load, or four where memory runs across the rows. */
+function sharesOfA({ access, array }: operand.Side, rows: number, lanes: number): Shares {
+  const each = access === 'across' ? 4 : 1
+  const count = Math.ceil(rows / each / lanes)
+  const mine = (s: number): string => `(${s * lanes}u + lane)${rows / each < lanes ? ` % ${rows / each}u` : ''}`
+  const last = access === 'across' ? 'u.m - 4u' : 'u.m - 1u'
+  const bases = operand.lines(
+    count,
+    (s) =>
+      `  let aBase${s} = aMatrix + min(row + ${mine(s)} * ${each}u, ${last}) * ${access === 'across' ? '1u' : 'u.aRow'};`,
+  )
+  const load = (steps: 1 | 4): string =>
+    operand.lines(count, (s) =>
+      access === 'alongK'
+        ? `    let share${s} = ${array.load(`(aBase${s} + k) >> 2u`)};`
+        : operand.lines(steps, (step) => {
+            const at = `aBase${s} + (k + ${step}u) * u.aCol`
+            return `    let share${s}_${step} = ${array.load(access === 'across' ? `(${at}) >> 2u` : at)};`
+          }),
+    )
+  const element = (r: number, step: number): string => {
+    const owner = Math.floor(r / each)
+    const name = `share${Math.floor(owner / lanes)}`
+    const value =
+      access === 'alongK' ? `${name}[${step}]` : access === 'across' ? `${name}_${step}[${r % 4}]` : `${name}_${step}`
+    return `subgroupBroadcast(${value}, ${owner % lanes}u)`
+  }
+  return { bases, load, element }
 }

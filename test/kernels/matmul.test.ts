@@ -41,7 +41,7 @@ function everyProgram(problem: MatmulProblem, caps: Capabilities): Program[] {
   return [
     registerProgram(problem, caps, { rows: 4, groups: 1 }),
     registerProgram(problem, caps, { rows: 8, groups: 2 }),
-    ...(subgroupUsable(caps) ? [subgroupProgram(problem, caps, 8), subgroupProgram(problem, caps, 4)] : []),
+    ...(subgroupUsable(caps) ? ([4, 8, 24] as const).map((rows) => subgroupProgram(problem, caps, rows)) : []),
     ...Object.values(tiledShapes).map((shape) => tiledProgram(problem, caps, shape)),
     splitProgram(problem, caps, 2),
     splitProgram(problem, caps, 4),
@@ -160,7 +160,7 @@ test('the heuristic: a variant for every device and size, none that a device can
   const lanes8 = { subgroups: true, subgroupMinSize: 8, subgroupMaxSize: 8 }
   assert.is(
     names(matmulVariants(dense(512, 512, 512), { ...baselineCapabilities, ...lanes8, software: true }))[0],
-    'subgroup.8',
+    'subgroup.32',
   )
   assert.is(names(matmulVariants(dense(3152, 768, 768), baselineCapabilities))[0], 'tiled.large')
   assert.is(names(matmulVariants(dense(48, 48, 1e5), baselineCapabilities))[0], 'split.8x8')
