@@ -12,7 +12,7 @@ import type { Binding, Capabilities, Epilogue, Program, Variant } from '../kerne
 import { ceilDiv, declareBindings, declareUniforms, foldGrid, packUniforms } from '../kernel.ts'
 import type { RowLayout, RowProblem } from '../softmax/rows.ts'
 import * as rows from '../softmax/rows.ts'
-import { enableHalf, type FloatArray, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
+import { enableHalf, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
 
 export interface LayerNormBackwardProblem extends RowProblem {
   /** Element types of x, dy and dx; default f32. Everything else, and every sum, is f32. */
@@ -26,39 +26,48 @@ export interface LayerNormBackwardProblem extends RowProblem {
 const inputUniforms = { rows: 'u32', elements: 'u32', width: 'f32' } as const
 
 function inputsProgram(problem: LayerNormBackwardProblem, layout: RowLayout, caps: Capabilities): Program {
-  const type = rows.elementType(layout)
   const x = rows.rowArray('x', layout, caps, problem.input)
+  const gamma = rows.rowArray('gamma', layout, caps, 'f32')
   const dy = rows.rowArray('dy', layout, caps, problem.gradient)
   const dx = rows.rowArray('dx', layout, caps, problem.output, 'read_write')
   const bindings: Binding[] = [
     x.binding,
-    { name: 'gamma', type, access: 'read' },
+    gamma.binding,
     dy.binding,
     { name: 'mean', type: 'f32', access: 'read' },
     { name: 'rstd', type: 'f32', access: 'read' },
     ...(problem.epilogue?.bindings ?? []),
     dx.binding,
   ]
-  const value = '(g - meanG - xhat * meanGx) * r'
-  const tail = layout.vector ? `epilogue(${value}, 0u, row, i * 4u)` : `epilogueOne(${value}, 0u, row, i)`
-  const terms = (read: (array: FloatArray) => string): string =>
-    `let g = ${read(dy)} * gamma[i]; let xhat = (${read(x)} - mu) * r;`
+  const terms = ({ r, read }: rows.Element): string =>
+    `let g = ${read(dy)} * ${read(gamma)}; let xhat = (${read(x)} - mu${r}) * r${r};`
   const wgsl = `${rows.rowHeader(layout, bindings)}${declareBindings(bindings)}
 ${declareUniforms(inputUniforms, bindings.length)}
 ${floatFunctions([x, dy, dx])}
 ${problem.epilogue?.wgsl ?? ''}
 ${rows.rowFunctions(layout)}
 ${rows.rowMain(layout)}
-  let mu = mean[row];
-  let r = rstd[row];
+${rows.eachRow(layout, (r) => `  let mu${r} = mean[row${r}]; let r${r} = rstd[row${r}]; var partG${r} = 0.0; var partGx${r} = 0.0;`)}
 ${rows.keepRows(layout, [x, dy])}
-  var sumG = 0.0;
-  var sumGx = 0.0;
-${rows.eachElement(layout, (read) => `${terms(read)} sumG += total(g); sumGx += total(g * xhat);`)}
-  let meanG = rowSum(sumG, slot) / u.width;
-  let meanGx = rowSum(sumGx, slot) / u.width;
-  if (!live) { return; }
-${rows.eachElement(layout, (read) => `${terms(read)} ${dx.store('base + i', problem.epilogue ? tail : value)}`)}
+${rows.eachElement(
+  layout,
+  [x, dy],
+  (element) => `${terms(element)} partG${element.r} += total(g); partGx${element.r} += total(g * xhat);`,
+  { columns: [gamma] },
+)}
+${rows.eachRow(layout, (r) => `  let meanG${r} = rowSum(partG${r}, slot) / u.width; let meanGx${r} = rowSum(partGx${r}, slot) / u.width;`)}
+  if (!live0) { return; }
+${rows.eachElement(
+  layout,
+  [x, dy],
+  (element) => {
+    const gradient = `(g - meanG${element.r} - xhat * meanGx${element.r}) * r${element.r}`
+    const tail = layout.vector ? `epilogue(${gradient}, 0u, row#, i * 4u)` : `epilogueOne(${gradient}, 0u, row#, i)`
+    const value = problem.epilogue ? tail.replace('#', `${element.r}`) : gradient
+    return `${terms(element)} ${rows.whenLive(element, dx.store(element.at, value))}`
+  },
+  { columns: [gamma] },
+)}
 }
 `
   const { rows: count, width } = problem

@@ -3,8 +3,12 @@
  * (Ba, Kiros, Hinton 2016, arXiv:1607.06450). mean and rstd are kept for the backward kernels.
  *
  * x, y [rows, width] contiguous; gamma, beta [width]; mean, rstd [rows]. x and y are f32 or f16 in memory, the
- * rest f32, as is every sum. The variance is taken in a second pass
- * about the mean, never as E[x²] − mean², so that a large mean costs no digits.
+ * rest f32, as is every sum.
+ *
+ * Mean and variance take one pass: a lane keeps mean and sum of squares about it of what it has read, and merges the next vec4
+ * (Chan, Golub, LeVeque 1983, "Algorithms for computing the sample variance"); lanes are merged the same way. The variance is
+ * never E[x²] − mean², so that a large mean costs no digits. `softmax/rows.ts` says how rows are dealt out and why memory is the
+ * bound: 8 bytes and some 12 operations an element.
  */
 import type { Binding, Capabilities, Program, Variant } from '../kernel.ts'
 import { declareBindings, declareUniforms, packUniforms } from '../kernel.ts'
@@ -23,32 +27,62 @@ export interface LayerNormProblem extends RowProblem {
 const uniforms = { rows: 'u32', elements: 'u32', width: 'f32', epsilon: 'f32' } as const
 
 function forwardProgram(problem: LayerNormProblem, layout: RowLayout, caps: Capabilities): Program {
-  const type = rows.elementType(layout)
   const x = rows.rowArray('x', layout, caps, problem.input)
+  const gamma = rows.rowArray('gamma', layout, caps, 'f32')
+  const beta = rows.rowArray('beta', layout, caps, 'f32')
   const y = rows.rowArray('y', layout, caps, problem.output, 'read_write')
   const bindings: Binding[] = [
     x.binding,
-    { name: 'gamma', type, access: 'read' },
-    { name: 'beta', type, access: 'read' },
+    gamma.binding,
+    beta.binding,
     y.binding,
     { name: 'mean', type: 'f32', access: 'read_write' },
     { name: 'rstd', type: 'f32', access: 'read_write' },
   ]
+  const each = layout.vector ? '4.0' : '1.0'
   const wgsl = `${rows.rowHeader(layout, bindings)}${declareBindings(bindings)}
 ${declareUniforms(uniforms, bindings.length)}
 ${floatFunctions([x, y])}
 ${rows.rowFunctions(layout)}
+/** Mean and sum of squares about it of two sets together; \`share\` is what part of them the second is. */
+fn merged(a: vec2f, count: f32, b: vec2f, share: f32) -> vec2f {
+  let apart = b.x - a.x;
+  return vec2f(a.x + apart * share, a.y + b.y + apart * apart * count * share);
+}
 ${rows.rowMain(layout)}
 ${rows.keepRows(layout, [x])}
-  var sum = 0.0;
-${rows.eachElement(layout, (read) => `sum += total(${read(x)});`)}
-  let mu = rowSum(sum, slot) / u.width;
-  var squares = 0.0;
-${rows.eachElement(layout, (read) => `let c = ${read(x)} - mu; squares += total(c * c);`)}
-  let r = 1.0 / sqrt(rowSum(squares, slot) / u.width + u.epsilon);
-  if (!live) { return; }
-  if (lane == 0u) { mean[row] = mu; rstd[row] = r; }
-${rows.eachElement(layout, (read) => y.store('base + i', `(${read(x)} - mu) * r * gamma[i] + beta[i]`))}
+${rows.eachRow(layout, (r) => `  var all${r} = vec2f();`)}
+  var count = 0.0;
+${rows.eachElement(
+  layout,
+  [x],
+  ({ r, read }) => `let middle = total(${read(x)}) / ${each}; let off = ${read(x)} - middle;
+      part${r} = merged(part${r}, before, vec2f(middle, total(off * off)), share);`,
+  {
+    once: `let before = partCount; partCount += ${each}; let share = ${each} / partCount;`,
+    open: `var partCount = 0.0;\n${rows.eachRow(layout, (r) => `  var part${r} = vec2f();`)}`,
+    close: `  count += partCount;
+${rows.eachRow(layout, (r) => `  all${r} = merged(all${r}, count - partCount, part${r}, partCount / max(count, 1.0));`)}`,
+  },
+)}
+${rows.eachRow(
+  layout,
+  (r) => `  let mu${r} = rowSum(count * all${r}.x, slot) / u.width;
+  let apart${r} = all${r}.x - mu${r};
+  let r${r} = 1.0 / sqrt(rowSum(all${r}.y + count * apart${r} * apart${r}, slot) / u.width + u.epsilon);`,
+)}
+  if (!live0) { return; }
+${rows.eachRow(layout, (r) => `  if (lane == 0u && live${r}) { mean[row${r}] = mu${r}; rstd[row${r}] = r${r}; }`)}
+${rows.eachElement(
+  layout,
+  [x],
+  (element) => {
+    const { r, read } = element
+    const value = `(${read(x)} - mu${r}) * r${r} * ${read(gamma)} + ${read(beta)}`
+    return rows.whenLive(element, y.store(element.at, value))
+  },
+  { columns: [gamma, beta] },
+)}
 }
 `
   const { rows: count, width, epsilon } = problem

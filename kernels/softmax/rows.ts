@@ -1,9 +1,17 @@
 /**
- * What kernels over the last axis share: how a row is dealt to lanes, and how lanes reduce.
+ * What kernels over the last axis share: how rows are dealt to lanes, and how lanes reduce.
  *
- * `lanes` invocations (a power of two) work on one row, interleaved by one element or one vec4; a workgroup of `threads`
- * holds threads / lanes rows. A short row is kept in registers (`kept` of its elements a lane), a long one is read again
- * in every pass. Sums are trees of fixed shape: the same inputs give the same bits.
+ * `lanes` invocations (a power of two) work on `together` rows at once, interleaved by one element or one vec4; a workgroup of
+ * `threads` holds threads / lanes such groups of rows. A short row is kept in registers (`kept` of its elements a lane), a long
+ * one is read again in every pass. Sums are trees of fixed shape: the same inputs give the same bits.
+ *
+ * GPUs: these kernels do under one operation a byte, so memory is the bound (936 GB/s on the RTX 3090 class) and all that
+ * matters is to read every row once, coalesced, with enough bytes in flight. Lanes read neighbouring vec4s; a row of up to 8 vec4s a
+ * lane (8,192 elements over 256 lanes) stays in registers, 32 a thread and 4 bytes of workgroup memory, far from limiting
+ * occupancy; four vec4s a lane are in flight at once.
+ *
+ * CPU adapters pay for every element loaded, by each lane on its own, and little for arithmetic: one subgroup takes several rows
+ * together, so that what belongs to a column (γ, β) is loaded once for all of them, and statistics take one pass.
  */
 import type { Binding, Capabilities } from '../kernel.ts'
 import { ceilDiv, foldGrid } from '../kernel.ts'
@@ -24,6 +32,8 @@ export interface RowLayout {
   readonly vector: boolean
   /** Elements of a row that a lane keeps in registers; 0: every pass reads memory. */
   readonly kept: number
+  /** Rows that a group of lanes works on at once; 1 when rows are kept. */
+  readonly together: number
   /** The workgroup is exactly one subgroup, which reduces without workgroup memory. */
   readonly subgroup: boolean
 }
@@ -35,34 +45,35 @@ export function rowLayouts(problem: RowProblem, caps: Capabilities): RowLayout[]
   const vector = problem.width % 4 === 0
   const elements = vector ? problem.width / 4 : problem.width
   const layouts: RowLayout[] = []
-  const add = (lanes: number, threads: number, subgroup = false): void => {
+  const add = (lanes: number, threads: number, { subgroup = false, together = 1 } = {}): void => {
     if (threads > caps.maxInvocations || (!subgroup && lanes > 1 && threads * 4 > caps.maxWorkgroupBytes)) return
     const needed = ceilDiv(elements, lanes)
-    for (const kept of needed <= mostKept ? [needed, 0] : [0]) {
-      const name = `${subgroup ? 'subgroup' : 'lanes'}${lanes}x${threads / lanes}${vector ? '.vec4' : ''}${kept ? '.kept' : ''}`
-      if (!layouts.some((l) => l.name === name)) layouts.push({ name, lanes, threads, vector, kept, subgroup })
+    const reach = (threads / lanes) * together
+    for (const kept of needed <= mostKept && together === 1 ? [needed, 0] : [0]) {
+      const name = `${subgroup ? 'subgroup' : 'lanes'}${lanes}x${reach}${vector ? '.vec4' : ''}${kept ? '.kept' : ''}`
+      if (!layouts.some((l) => l.name === name))
+        layouts.push({ name, lanes, threads, vector, kept, together, subgroup })
     }
   }
   const size = caps.subgroupMinSize
   const oneSize = caps.subgroups && size > 1 && size === caps.subgroupMaxSize
   if (caps.software) {
-    if (oneSize && elements >= 2 * size) add(size, size, true)
+    if (oneSize) add(size, size, { subgroup: true, together: problem.rows >= 8 ? 4 : 1 })
     add(1, problem.rows >= 64 ? 16 : 8)
-    if (oneSize) add(size, size, true)
     if (problem.rows < 8 && elements > 1024) add(32, 32)
     return layouts
   }
   const powerOfTwo = (value: number): number => 2 ** Math.max(0, Math.round(Math.log2(value)))
   const lanes = Math.min(256, powerOfTwo(elements / 4))
   add(lanes, Math.max(64, lanes))
-  if (oneSize) add(size, size, true)
+  if (oneSize) add(size, size, { subgroup: true })
   for (const other of [lanes * 4, lanes / 4]) if (other >= 1 && other <= 256) add(other, Math.max(64, other))
   return layouts
 }
 
 /** Grid for all rows. */
 export const rowGrid = (problem: RowProblem, layout: RowLayout, caps: Capabilities): [number, number, number] =>
-  foldGrid(ceilDiv(problem.rows, layout.threads / layout.lanes), caps.maxGrid)
+  foldGrid(ceilDiv(problem.rows, (layout.threads / layout.lanes) * layout.together), caps.maxGrid)
 
 /** Elements (scalars or vec4s) of a row. */
 export const rowElements = (problem: RowProblem, layout: RowLayout): number =>
@@ -112,32 +123,84 @@ ${reduce('rowSum', 'subgroupAdd', 'scratch[slot] + scratch[slot + step]')}
 ${reduce('rowMax', 'subgroupMax', 'max(scratch[slot], scratch[slot + step])')}`
 }
 
-/** Opens `main` and names `row`, `live` (the row exists), `lane`, `slot` and `base`; dead rows repeat the last one. */
+/** `line(0) … line(together − 1)`: WGSL for each of the rows that are worked on at once. */
+export const eachRow = (layout: RowLayout, line: (r: number) => string): string =>
+  Array.from({ length: layout.together }, (_, r) => line(r)).join('\n')
+
+/**
+ * Opens `main` and names `lane`, `slot` and, for each row r of those worked on together, `row<r>` and `base<r>`, the index of
+ * its first element, and `live<r>`: the row exists. Rows that do not exist repeat the last one and must not be stored.
+ */
 export function rowMain(layout: RowLayout): string {
-  return `@compute @workgroup_size(${layout.threads})
+  const { lanes, threads, together } = layout
+  return `@compute @workgroup_size(${threads})
 fn main(@builtin(local_invocation_index) slot: u32, @builtin(workgroup_id) group: vec3u,
         @builtin(num_workgroups) groups: vec3u) {
-  let unclamped = (group.x + group.y * groups.x) * ${layout.threads / layout.lanes}u + slot / ${layout.lanes}u;
-  let live = unclamped < u.rows;
-  let row = min(unclamped, u.rows - 1u);
-  let lane = slot % ${layout.lanes}u;
-  let base = row * u.elements;`
+  let lane = slot % ${lanes}u;
+  let first = ((group.x + group.y * groups.x) * ${threads / lanes}u + slot / ${lanes}u) * ${together}u;
+${eachRow(
+  layout,
+  (r) => `  let live${r} = first + ${r}u < u.rows;
+  let row${r} = min(first + ${r}u, u.rows - 1u);
+  let base${r} = row${r} * u.elements;`,
+)}`
 }
 
 /** Reads what a lane keeps of the given arrays into registers; nothing when rows are read again in every pass. */
 export function keepRows(layout: RowLayout, arrays: readonly FloatArray[]): string {
   return Array.from({ length: layout.kept }, (_, k) => {
     const names = arrays.map((a) => `var ${a.name}${k} = Element();`).join(' ')
-    const loads = arrays.map((a) => `${a.name}${k} = ${a.load('base + i')};`).join(' ')
+    const loads = arrays.map((a) => `${a.name}${k} = ${a.load('base0 + i')};`).join(' ')
     return `  ${names}\n  { let i = lane + ${k * layout.lanes}u; if (i < u.elements) { ${loads} } }`
   }).join('\n')
 }
 
-/** Runs `body` for every element `i` of the row that this lane owns; `read(array)` is the element of a kept array. */
-export function eachElement(layout: RowLayout, body: (read: (array: FloatArray) => string) => string): string {
-  if (!layout.kept)
-    return `  for (var i = lane; i < u.elements; i += ${layout.lanes}u) { ${body((array) => array.load('base + i'))} }`
-  return Array.from({ length: layout.kept }, (_, k) => {
-    return `  { let i = lane + ${k * layout.lanes}u; if (i < u.elements) { ${body((array) => `${array.name}${k}`)} } }`
-  }).join('\n')
+export interface Element {
+  /** Which of the rows worked on together. */
+  readonly r: number
+  /** Name of the element of a row array, or of the value that all rows share in a column. */
+  read(array: FloatArray): string
+  /** Index of the element in the row arrays; its column is `i`. */
+  readonly at: string
 }
+
+/**
+ * Runs `body` for every element that this lane owns: column by column, and in a column for each row. `once` comes
+ * before the rows of a column; `columns` are arrays of one value a column, loaded once for all rows. `open` and `close` stand
+ * around every run of 32 columns of a lane: sums of sums lose fewer digits.
+ */
+export function eachElement(
+  layout: RowLayout,
+  arrays: readonly FloatArray[],
+  body: (element: Element) => string,
+  { columns = [] as readonly FloatArray[], once = '', open = '', close = '' } = {},
+): string {
+  const shared = `${once}${columns.map((a) => ` let ${a.name}Here = ${a.load('i')};`).join('')}`
+  const each = (kept?: number): string =>
+    eachRow(layout, (r) => {
+      const loads =
+        kept === undefined ? arrays.map((a) => `let ${a.name}Here = ${a.load(`base${r} + i`)};`).join(' ') : ''
+      const read = (a: FloatArray): string =>
+        kept === undefined || columns.includes(a) ? `${a.name}Here` : `${a.name}${kept}`
+      return `    { ${loads} ${body({ r, read, at: `base${r} + i` })} }`
+    })
+  if (layout.kept) {
+    const all = Array.from(
+      { length: layout.kept },
+      (_, k) => `  { let i = lane + ${k * layout.lanes}u; if (i < u.elements) {\n    ${shared}\n${each(k)}\n  } }`,
+    )
+    return [open, ...all, close].join('\n')
+  }
+  const loop = (from: string, end: string): string =>
+    `  for (var i = ${from}; i < ${end}; i += ${layout.lanes}u) {\n    ${shared}\n${each()}\n  }`
+  if (!open) return loop('lane', 'u.elements')
+  const run = 32 * layout.lanes
+  return `  for (var run = lane; run < u.elements; run += ${run}u) {
+  ${open}
+  ${loop('run', `min(u.elements, run + ${run}u)`)}
+  ${close}
+  }`
+}
+
+/** Body that stores only in rows that exist. */
+export const whenLive = ({ r }: Element, store: string): string => (r === 0 ? store : `if (live${r}) { ${store} }`)
