@@ -21,7 +21,7 @@ export interface HostOptions {
   readonly checkers: ReadonlyMap<LibraryName, Runner>
   readonly context: RowContext
   readonly quick: boolean
-  /** Steps of the memory rows. */
+  /** Steps of the memory rows; 0 leaves them out. */
   readonly steps: number
   readonly tell: (what: string) => void
 }
@@ -169,7 +169,7 @@ function targets(rows: readonly HostResult[], memory: readonly MemoryResult[]): 
   const jax = find('jax-js')?.peakBytes
   if (own.peakBytes !== undefined && jax) add('peak live bytes over those of jax-js', own.peakBytes / jax, 1 / 2)
   for (const m of memory.filter((one) => one.library === 'diptych' && one.status === 'ok'))
-    add(`GPU bytes grown over ${m.steps} steps: ${m.name}`, m.gpuGrowth, 0)
+    add(`GPU bytes grown over ${m.steps} steps, ${m.name.replace(/:.*/, '')}`, m.gpuGrowth, 0)
   return found
 }
 
@@ -183,9 +183,11 @@ export async function measureHost(options: HostOptions): Promise<HostReport> {
   const timed = entries.map(({ result, samples }) => ({ ...result, timing: timing(samples, 1) }))
   const rows = [...timed, ...failed]
   const memory: MemoryResult[] = []
-  for (const library of ['diptych', ...options.peers] as const)
-    memory.push(await memoryOf(options, blockGroup, 'training step', library))
-  memory.push(await memoryOf(options, dipGroup, options.quick ? 'tiny: training' : 'micro: training', 'diptych'))
+  if (options.steps > 0) {
+    for (const library of ['diptych', ...options.peers] as const)
+      memory.push(await memoryOf(options, blockGroup, 'training step', library))
+    memory.push(await memoryOf(options, dipGroup, options.quick ? 'tiny: training' : 'micro: training', 'diptych'))
+  }
   return {
     about: `a training step on Dawn's null backend: ${rowNamed(blockGroup, 'training step', options.context).name}`,
     rows,

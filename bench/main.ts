@@ -197,7 +197,7 @@ const program = new Command('bench')
   .option('--html <file>', 'write the results as one HTML page with charts')
   .option('--group <file>', 'a file that exports a further group; may be given again', list, [])
   .option('--no-peers', 'no peers, not even for host')
-  .option('--steps <number>', "steps of host's memory rows", Number, 200)
+  .option('--steps <number>', "steps of host's memory rows, 0 for none", Number, 200)
   .option('--serve', 'serve the benchmark as a page for a browser')
   .option('--port <number>', 'where to serve it', Number, 8017)
   .addOption(

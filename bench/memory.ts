@@ -41,7 +41,9 @@ export async function measureMemory(session: Session, request: MemoryRequest): P
     await collect()
     const [after, heapAtLast] = [counter.liveBytes, heap()]
     await session.release()
+    // What finalizers give back lands in the library's pool, which is emptied then.
     await collect()
+    await session.release()
     return {
       name: `${address.row} ${contestant}`,
       library: session.library,

@@ -4,7 +4,7 @@ import { duration } from '../format.ts'
 import type { ContestantResult, GroupResult, HostReport, Report, RowResult } from '../results.ts'
 import { bandwidthFor } from '../roofline.ts'
 import { ceilingLine, cells, environmentFacts, heaviest, launchCells, problemLine } from './describe.ts'
-import { hostCells, hostColumns, memoryCells, memoryColumns, targetLine } from './host.ts'
+import { hostCells, memoryCells, targetLine } from './host.ts'
 
 /** Colour-blind safe (Okabe and Ito); this engine has the first. */
 const colours: Readonly<Record<ContestantResult['library'], string>> = {
@@ -179,24 +179,55 @@ async function groupSection(group: GroupResult): Promise<Section> {
   }
 }
 
-/** A column for each cell; a row that only gives a reason is filled up. */
-const full = (columns: readonly string[], row: readonly string[]): string[] => columns.map((_, i) => row[i] ?? '–')
+/** A row of cells by column, or a name with its reason under it. */
+function compact(cells: readonly string[], columns: number, arrange: (cells: readonly string[]) => string[]): string[] {
+  return cells.length > 2 ? arrange(cells) : [cells.join('\n'), ...new Array<string>(columns - 1).fill('–')]
+}
 
 function hostSection(report: HostReport): Section {
+  const times = ['contestant', 'median', '× diptych', 'dispatches', 'bind groups', 'bytes written', 'peak live']
+  const memory = ['memory', 'peak live', 'after the steps', 'once let go', 'growth', 'objects made a step']
   return {
     title: 'host',
     blocks: [
       { kind: 'text', text: report.about },
       {
         kind: 'table',
-        columns: [...hostColumns],
-        rows: report.rows.map((r) => full(hostColumns, hostCells(r, report))),
+        columns: times,
+        rows: report.rows.map((r) =>
+          compact(
+            hostCells(r, report),
+            times.length,
+            ([name, median, best, spread, against, dispatches, submits, groups, buffers, written, peak]) => [
+              name!,
+              `${median}\nbest ${best}, ${spread}`,
+              against!,
+              `${dispatches}\n${submits} submits`,
+              `${groups}\n${buffers} buffers`,
+              written!,
+              peak!,
+            ],
+          ),
+        ),
       },
       {
         kind: 'table',
         caption: 'Live buffer bytes over many steps, and the growth of the JavaScript heap',
-        columns: [...memoryColumns],
-        rows: report.memory.map((r) => full(memoryColumns, memoryCells(r))),
+        columns: memory,
+        rows: report.memory.map((r) =>
+          compact(
+            memoryCells(r),
+            memory.length,
+            ([name, steps, on, before, peak, after, released, gpu, heap, made]) => [
+              `${name}\n${steps} steps on ${on}`,
+              peak!,
+              `${after}\nbefore ${before}`,
+              released!,
+              `${gpu}\nheap ${heap}`,
+              made!,
+            ],
+          ),
+        ),
       },
       { kind: 'verbatim', text: report.targets.map(targetLine).join('\n') || 'no targets without peers' },
     ],
