@@ -8,6 +8,7 @@ import type { ReduceOp } from '../ops/names.ts'
 import { pointwise } from '../ops/pointwise.ts'
 import { contiguousStrides, numel } from '../shape.ts'
 import { constant, dot, type Index, plus, reshapeCoordinates, times, unflatten, variable } from './symbolic.ts'
+import { flatWindow, type Place } from './views.ts'
 
 /** A value in memory: output `output` of a node. */
 export interface ValueRef {
@@ -69,7 +70,7 @@ export class Emitter {
   constructor(
     private readonly options: EmitterOptions,
     /** Buffers read, in binding order; several emitters may share the list. */
-    readonly inputs: (ValueRef & { name: string })[] = [],
+    readonly inputs: (Place & { name: string })[] = [],
     private readonly prefix = '',
   ) {}
 
@@ -134,8 +135,8 @@ export class Emitter {
   }
 
   /** Name of the binding that holds a value. */
-  bind(ref: ValueRef): string {
-    const known = this.inputs.find((i) => specOf(i) === specOf(ref))
+  bind(ref: Place): string {
+    const known = this.inputs.find((i) => specOf(i) === specOf(ref) && i.window?.offset === ref.window?.offset)
     if (known) return known.name
     const name = `${this.prefix}in${this.inputs.length}`
     this.inputs.push({ ...ref, name })
@@ -154,7 +155,7 @@ export class Emitter {
     )
   }
 
-  private load(ref: ValueRef, at: Index): string {
+  private load(ref: Place, at: Index): string {
     const { dtype } = ref.node.outputs[ref.output]!
     const redirected = this.aliased(ref)
     if (redirected && at.key !== redirected.at.key) this.conflict = true
@@ -181,6 +182,12 @@ export class Emitter {
   value(node: Node, at: readonly Index[]): string {
     const provided = this.options.provided?.get(node)
     if (provided !== undefined) return provided
+    const window = flatWindow(node)
+    if (window) {
+      const whole = { node: node.inputs[0]!, output: 0 }
+      // What is overwritten in the same launch is read through the binding that writes it.
+      if (!this.aliased(whole)) return this.load({ ...whole, window }, at[0]!)
+    }
     const ref = resolvePick(node)
     if (this.options.inMemory(ref.node)) {
       const shape = ref.node.outputs[ref.output]!.shape

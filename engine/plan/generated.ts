@@ -41,9 +41,9 @@ const noUniforms = new Uint32Array(0)
 const storedAs = (value: string, node: Node): string =>
   node.dtype === 'bool' ? `select(0u, 1u, ${value})` : node.dtype === 'f16' ? `f16(${value})` : value
 
-const bytesOf = (ref: ValueRef): number => numel(specOf(ref).shape) * byteSize(specOf(ref).dtype)
+const bytesOf = (ref: Place): number => ref.window?.bytes ?? numel(specOf(ref).shape) * byteSize(specOf(ref).dtype)
 
-const bindingOf = (name: string, ref: ValueRef, access: Binding['access']): Binding => ({
+const bindingOf = (name: string, ref: Place, access: Binding['access']): Binding => ({
   name,
   type: storageType(specOf(ref).dtype),
   access,
@@ -136,7 +136,7 @@ export function generateLaunch({ segments }: Launch, context: GeneratorContext):
     return { outputs, nodes, count, cooperation: cooperationOf(count, length, outer, caps) }
   })
   const threads = Math.max(...plans.map((p) => p.cooperation?.threads ?? 64))
-  const inputs: (ValueRef & { name: string })[] = []
+  const inputs: (Place & { name: string })[] = []
   const targets: { ref: ValueRef; name: string }[] = []
   const target = (ref: ValueRef): string => {
     const known = targets.find((t) => specOf(t.ref) === specOf(ref))
@@ -194,7 +194,7 @@ ${body}
 function segmentBody(
   { outputs, nodes, cooperation, count }: SegmentPlan,
   threads: number,
-  inputs: (ValueRef & { name: string })[],
+  inputs: (Place & { name: string })[],
   target: (ref: ValueRef) => string,
   { part, placement }: GeneratorContext,
 ): { body: string; groups: number; flops: number; helpers: string[] } | undefined {

@@ -8,6 +8,7 @@ import { resolvePick, specOf, type ValueRef } from './emit.ts'
 import type { Partition, Tail } from './partition.ts'
 import { type Placement, placeInConcat, placeInPack } from './placement.ts'
 import { effects, isKernel, isReduction } from './roles.ts'
+import { flatWindow } from './views.ts'
 
 /** A result of a generated launch. */
 export interface Output {
@@ -43,36 +44,55 @@ export interface Launches {
 }
 
 /** Values in memory that computing `outputs` reads; `provided` is what surrounding code has at hand. */
-function readsOf(outputs: readonly Output[], part: Partition, provided?: Node): Map<OutputSpec, ValueRef> {
+function readsOf(outputs: readonly Output[], part: Partition, provided?: Node) {
   const reads = new Map<OutputSpec, ValueRef>()
+  const bindings = new Set<string>()
   const computed = new Set(outputs.filter((o) => o.ref.node === o.value).map((o) => o.value))
   const seen = new Set<Node>()
   const visit = (node: Node) => {
     if (seen.has(node)) return
     seen.add(node)
     if (node === provided) return
+    const window = flatWindow(node)
+    if (window) {
+      const whole = { node: node.inputs[0]!, output: 0 }
+      reads.set(specOf(whole), whole)
+      bindings.add(`${specId(specOf(whole))}+${window.offset}`)
+      return
+    }
     if (!computed.has(node) && part.inMemory(node)) {
       const ref = resolvePick(node)
       reads.set(specOf(ref), ref)
+      bindings.add(`${specId(specOf(ref))}`)
       return
     }
     for (const x of valueInputs(node)) visit(x)
   }
   for (const { value } of outputs) visit(value)
-  return reads
+  return { reads, bindings }
+}
+
+const ids = new WeakMap<OutputSpec, number>()
+let nextId = 1
+const specId = (spec: OutputSpec): number => {
+  let id = ids.get(spec)
+  if (!id) ids.set(spec, (id = nextId++))
+  return id
 }
 
 export function generatedLaunch(segments: readonly Segment[], part: Partition): Launch {
-  const reads = new Map(segments.flatMap((outputs) => [...readsOf(outputs, part)]))
+  const read = segments.map((outputs) => readsOf(outputs, part))
+  const reads = new Map(read.flatMap((r) => [...r.reads]))
+  const readBindings = new Set(read.flatMap((r) => [...r.bindings])).size
   const writes = segments.flatMap((outputs) => outputs.map((o) => o.ref))
   const { node } = segments[0]![0]!.ref
-  return { kind: 'generated', node, segments, reads, writes, readBindings: reads.size }
+  return { kind: 'generated', node, segments, reads, writes, readBindings }
 }
 
 export function tailLaunch(tail: Tail, outputs: Segment, part: Partition): Launch {
   const operands = part.operands.get(tail.kernel)!
-  const reads = readsOf(outputs, part, tail.kernel)
-  const readBindings = reads.size + operands.length
+  const { reads, bindings } = readsOf(outputs, part, tail.kernel)
+  const readBindings = bindings.size + operands.length
   for (const { ref } of operands) reads.set(specOf(ref), ref)
   const writes = outputs.map((o) => o.ref)
   return { kind: 'kernel', node: tail.kernel, segments: [outputs], tail, reads, writes, readBindings }

@@ -85,6 +85,22 @@ export function operandOf(
   return { ref: { ...base, window: { offset: start, bytes } }, shape, strides, offset: rest }
 }
 
+/**
+ * The part of a flat buffer that a slice shows, when a binding may start there: a parameter in its storage. Bound by itself, its
+ * place stays out of the code, and kernels of equal layers are equal.
+ */
+export function flatWindow(node: Node): Window | undefined {
+  if (node.op !== 'slice' || node.realized) return undefined
+  const [base] = node.inputs as [Node]
+  const { starts, steps } = (node as Node<'slice'>).attrs
+  if (!base.realized || base.shape.length !== 1 || steps[0] !== 1) return undefined
+  const size = byteSize(node.dtype)
+  const offset = starts[0]! * size
+  if (offset % bindingAlignment) return undefined
+  const end = Math.ceil((base.shape[0]! * size) / 4) * 4
+  return { offset, bytes: Math.max(4, Math.min(Math.ceil((node.shape[0]! * size) / 4) * 4, end - offset)) }
+}
+
 /** Whether elements stand one after another, from a place where a binding may start. */
 export function isContiguous(
   { shape, dtype }: Pick<Node, 'shape' | 'dtype'>,
