@@ -6,10 +6,13 @@
 import { type HostArray, toHostArray } from './dtype.ts'
 import { createNode, type Node } from './graph.ts'
 import { hostLeaf } from './ops/build.ts'
-import { getDevice, type Replay } from './runtime/device.ts'
+import { type Device, getDevice, type Replay } from './runtime/device.ts'
 import { Tensor } from './tensor.ts'
 
 type Result = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>
+
+/** Shapes of arguments that a compiled function keeps plans of; those used longest ago give way. */
+const keptTraces = 32
 
 interface Traced {
   readonly replay: Replay
@@ -22,14 +25,16 @@ export function compile<A extends Tensor[], R extends Result>(
   fn: (...args: A) => R,
   label = fn.name || 'compiled',
 ): (...args: A) => Promise<R> {
-  const traces = new Map<string, Traced>()
+  const byDevice = new WeakMap<Device, Map<string, Traced>>()
   return async (...args) => {
     const device = await getDevice()
+    let traces = byDevice.get(device)
+    if (!traces) byDevice.set(device, (traces = new Map()))
     const data: HostArray[] = []
     for (const t of args) data.push(t.node.host ?? toHostArray(await t.data(), t.dtype))
     // Planned anew, and traced with it, where the device would plan otherwise than it did.
     const key = [device.stamp, ...args.map((t) => `${t.dtype}${t.shape}`)].join(';')
-    let traced = traces.get(key)
+    const traced = traces.get(key)
     if (!traced) {
       // What was recorded before belongs to no replay.
       await device.realize([])
@@ -38,11 +43,23 @@ export function compile<A extends Tensor[], R extends Result>(
       const { tensors, rebuild } = unpack(result)
       const outputs = tensors.map((t) => t.node)
       const replay = await device.trace(outputs, holders, label)
-      traced = { replay, rebuild, outputs }
-      traces.set(key, traced)
-      await replay.run(undefined)
+      try {
+        await replay.run(undefined)
+      } catch (error) {
+        replay.dispose()
+        throw error
+      }
+      traces.get(key)?.replay.dispose()
+      traces.set(key, { replay, rebuild, outputs })
+      if (traces.size > keptTraces) {
+        const [oldest, { replay: old }] = traces.entries().next().value!
+        traces.delete(oldest)
+        old.dispose()
+      }
       return rebuild(outputs.map((n) => leafOf(n))) as R
     }
+    traces.delete(key)
+    traces.set(key, traced)
     const results = await traced.replay.run(data)
     let next = 0
     const fresh = new Map<Node, Node>()

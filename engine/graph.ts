@@ -58,11 +58,18 @@ export class Node<K extends OpName = OpName> {
 }
 
 const kinds = new Map<string, number>()
+let lastKind = 0
 
-/** Interned number of a text; equal texts get equal numbers for the life of the program. */
+/** Texts that are remembered. Attributes that are new with every step (a constant that a program counts up) must not pile up. */
+const keptKinds = 100_000
+
+/** Interned number of a text: equal numbers mean equal texts; equal texts get equal numbers, save for those long ago. */
 export function intern(text: string): number {
   let id = kinds.get(text)
-  if (id === undefined) kinds.set(text, (id = kinds.size + 1))
+  if (id === undefined) {
+    if (kinds.size >= keptKinds) kinds.clear()
+    kinds.set(text, (id = ++lastKind))
+  }
   return id
 }
 

@@ -6,7 +6,7 @@ import type { Capabilities } from '../../kernels/kernel.ts'
 import { topological, valueInputs } from '../autograd.ts'
 import type { Subject } from '../debug/subject.ts'
 import type { AdapterDescription, OpenedGpu, OpenOptions } from '../device/adapter.ts'
-import { DeviceLostError, fromGpuError, type GpuError } from '../device/errors.ts'
+import { OutOfMemoryError } from '../device/errors.ts'
 import { requestGpu } from '../device/open.ts'
 import { byteSize, type DType, fromBytes, type HostArray, toHostArray } from '../dtype.ts'
 import type { Node } from '../graph.ts'
@@ -16,12 +16,15 @@ import { leavesOf } from '../plan/layout.ts'
 import type { Chooser, Plan } from '../plan/plan.ts'
 import { buildPlan } from '../plan/planner.ts'
 import { effects } from '../plan/roles.ts'
-import { numel, type Shape } from '../shape.ts'
+import { formatShape, numel, type Shape } from '../shape.ts'
 import { openStore, type TuningStore } from '../tuner/store.ts'
 import { type TuneOptions, type TuneReport, Tuner } from '../tuner/tuner.ts'
 import { Executable, Pipelines } from './executable.ts'
+import { Faults } from './faults.ts'
 import type { Observer } from './observer.ts'
-import { canonical, checkVersion, reassign, settle } from './settle.ts'
+import { Plans } from './plans.ts'
+import { Readback } from './readback.ts'
+import { abandon, canonical, checkAlive, checkUsable, reassign, settle, writeThrough } from './settle.ts'
 import { Memory, type MemoryStats, type Storage } from './storage.ts'
 
 export type HostData = Float32Array | Int32Array | Uint32Array
@@ -35,14 +38,20 @@ export interface Replay {
   readonly roots: readonly Node[]
   /** Runs with new input data (undefined: those of the trace, for the first time). */
   run(data: readonly HostArray[] | undefined): Promise<Storage[]>
+  /** Lets go of the plan. */
+  dispose(): void
+}
+
+/** What a run needs: a plan made ready, and the nodes that it is for. */
+interface Prepared {
+  readonly executable: Executable
+  readonly leaves: readonly Node[]
+  readonly roots: readonly Node[]
+  readonly side: readonly Node[]
 }
 
 /** Elements up to which a result that was read is kept in host memory rather than in a buffer. */
 const smallResult = 1024
-
-interface CachedPlan {
-  readonly executable: Executable
-}
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
 
@@ -52,12 +61,12 @@ export class Device {
   readonly caps: Capabilities
   readonly memory: Memory
   readonly pipelines: Pipelines
-  /** Assignments recorded and not yet run; every run takes them along. */
-  private readonly pending: Node[] = []
-  private readonly plans = new Map<string, CachedPlan>()
-  private readonly staging = new Map<number, GPUBuffer[]>()
+  /** Assignments recorded and not yet run; every run takes those along that were recorded before it was asked for. */
+  private pending: Node[] = []
+  private readonly faults: Faults
+  private readonly plans = new Plans()
+  private readonly readback: Readback
   private line: Promise<unknown> = Promise.resolve()
-  private failure: GpuError | undefined
   /** Remembers and measures which variants of the kernels are fastest here. */
   readonly tuner: Tuner
   choose: Chooser = (kernel, variants, problem) => this.tuner.choose(kernel, variants, problem)
@@ -65,27 +74,22 @@ export class Device {
   fuse = true
   private observer: Observer | undefined
   plansBuilt = 0
-  submits = 0
-  private running = 'nothing'
 
   /** `store` keeps what is tuned between runs. */
   constructor(opened: OpenedGpu, store?: TuningStore) {
     this.gpu = opened.device
     this.adapter = opened.adapter
     this.caps = opened.capabilities
-    this.memory = new Memory(this.gpu, () => (this.failure instanceof DeviceLostError ? this.failure : undefined))
-    this.pipelines = new Pipelines(this.gpu)
+    this.faults = new Faults(this.gpu)
+    this.memory = new Memory(this.gpu, this.faults)
+    this.pipelines = new Pipelines(this.gpu, this.faults)
+    this.readback = new Readback(this.gpu, this.memory, this.faults)
     this.tuner = new Tuner(this, store)
-    this.gpu.lost.then((info) => {
-      this.failure = new DeviceLostError(
-        { reason: info.reason, message: info.message },
-        this.running === 'nothing' ? undefined : this.running,
-      )
-    })
-    this.gpu.addEventListener('uncapturederror', (event) => {
-      this.failure ??= fromGpuError((event as GPUUncapturedErrorEvent).error, this.running)
-      event.preventDefault()
-    })
+  }
+
+  /** Submits so far. */
+  get submits(): number {
+    return this.faults.submits
   }
 
   get stats(): MemoryStats {
@@ -97,33 +101,37 @@ export class Device {
     return Math.min(this.gpu.limits.maxStorageBufferBindingSize, this.gpu.limits.maxBufferSize)
   }
 
-  /** Runs `work` after everything that was asked for before it. */
-  exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.line.then(work, work)
+  /** Runs `work` after everything that was asked for before it. `label` says what runs, for errors. */
+  exclusive<T>(label: string, work: () => Promise<T>): Promise<T> {
+    const result = this.line.then(async () => {
+      this.faults.check()
+      this.faults.running = label
+      try {
+        await this.memory.checked()
+        return await work()
+      } finally {
+        this.faults.running = undefined
+      }
+    })
     this.line = result.catch(() => undefined)
     return result
   }
 
-  private check(): void {
-    if (!this.failure) return
-    const failure = this.failure
-    if (!(failure instanceof DeviceLostError)) this.failure = undefined
-    throw failure
-  }
-
   /** A new owned buffer holding `data`; for parameters and other lasting state. */
   storageFrom(data: HostArray, what = 'tensor'): Storage {
-    this.check()
+    this.faults.check()
     const storage = this.memory.allocate(Math.max(4, Math.ceil(data.byteLength / 4) * 4), what)
-    const whole = data.byteLength % 4 === 0
-    const bytes = whole
-      ? data
-      : Uint8Array.from(
-          { length: storage.byteLength },
-          (_, i) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)[i] ?? 0,
-        )
-    if (data.byteLength) this.gpu.queue.writeBuffer(storage.buffer, 0, bytes as Float32Array<ArrayBuffer>)
+    this.write(storage.buffer, data)
     return storage
+  }
+
+  /** Copies host data to the start of a buffer, after all work submitted before. */
+  private write(buffer: GPUBuffer, data: HostArray): void {
+    const bytes = data.byteLength
+    if (bytes % 4 === 0) return this.gpu.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>)
+    const padded = new Uint8Array(Math.ceil(bytes / 4) * 4)
+    padded.set(new Uint8Array(data.buffer, data.byteOffset, bytes))
+    this.gpu.queue.writeBuffer(buffer, 0, padded)
   }
 
   /** A leaf whose value lives on this device from the start. */
@@ -140,25 +148,32 @@ export class Device {
     this.pending.push(node)
   }
 
+  /** The assignments that a run asked for now has to take along. */
+  private due(): Node[] {
+    const due = this.pending
+    this.pending = []
+    return due
+  }
+
   /** Computes nodes and gives each memory of its own. */
   realize(nodes: readonly Node[], label = 'realize'): Promise<void> {
-    return this.exclusive(async () => {
-      await this.execute(nodes, label)
-    })
+    const due = this.due()
+    return this.exclusive(label, () => this.execute(nodes, due, label))
   }
 
   /** Computes a node and returns its value; small ones stay in host memory, large ones keep their buffer. */
-  read(node: Node, label = 'read'): Promise<HostData> {
-    return this.exclusive(async () => {
-      const ref = resolvePick(node)
-      const { shape, dtype } = node
-      const shared = (node.realized && !node.transient) || effects(ref.node).length > 0
-      if (node.host && !this.pending.length) return copyOf(node.host, dtype)
-      await this.execute([node], label)
+  read(node: Node, label = `read of ${node.dtype}${formatShape(node.shape)}`): Promise<HostData> {
+    const due = this.due()
+    return this.exclusive(label, async () => {
+      const { dtype } = node
+      const shared = (node.realized && !node.transient) || effects(resolvePick(node).node).length > 0
+      // A value that is there is read before an assignment changes it.
+      let data = node.storage ? await this.download(node) : undefined
+      if (due.length || !node.realized) await this.execute([node], due, label)
       if (node.host) return copyOf(node.host, dtype)
-      const storage = (node.storage ?? ref.node.storage) as Storage
-      const data = await this.download(storage, shape, dtype)
-      if (!shared && node.storage === storage && data.length <= smallResult) {
+      data ??= await this.download(node)
+      const storage = node.storage as Storage | undefined
+      if (!shared && storage && data.length <= smallResult) {
         // Small results stay on the host: the buffer is free for the next step at once.
         node.host = toHostArray(data, dtype)
         node.storage = undefined
@@ -168,54 +183,37 @@ export class Device {
     })
   }
 
-  /** Reads an owned buffer back. */
-  private async download(storage: Storage, shape: Shape, dtype: DType): Promise<HostData> {
-    const bytes = Math.max(4, Math.ceil((numel(shape) * byteSize(dtype)) / 4) * 4)
-    const size = Math.ceil(bytes / 256) * 256
-    const buffer = this.staging.get(size)?.pop() ?? this.memory.create(size, 0x01 | 0x08, 'readback')
-    const encoder = this.gpu.createCommandEncoder()
-    encoder.copyBufferToBuffer(storage.buffer, 0, buffer, 0, bytes)
-    this.gpu.queue.submit([encoder.finish()])
-    this.submits++
-    try {
-      await buffer.mapAsync(1)
-    } catch (error) {
-      await pause(0)
-      this.check()
-      throw error
-    }
-    const data = fromBytes(buffer.getMappedRange(0, bytes).slice(0), dtype, numel(shape))
-    buffer.unmap()
-    const list = this.staging.get(size) ?? []
-    this.staging.set(size, list)
-    if (list.length < 4) list.push(buffer)
-    else buffer.destroy()
-    this.check()
-    return data
+  /** Reads back the buffer that a node's value stands in. */
+  private async download(node: Node): Promise<HostData> {
+    checkUsable(node, this.memory, this.faults)
+    const count = numel(node.shape)
+    const bytes = Math.max(4, Math.ceil((count * byteSize(node.dtype)) / 4) * 4)
+    return fromBytes(await this.readback.read((node.storage as Storage).buffer, bytes), node.dtype, count)
   }
 
   /** Plan of these nodes with the assignments that are due, from the cache where the structure is known. */
-  private async prepare(nodes: readonly Node[], label: string) {
+  private async prepare(nodes: readonly Node[], due: readonly Node[], label: string): Promise<Prepared> {
     const began = performance.now()
-    const side = this.pending.splice(0)
-    try {
-      const roots = nodes.filter((n) => !n.realized)
-      const order = topological([...roots, ...side], (n) => n.realized, valueInputs)
-      for (const node of order) checkVersion(node)
-      const structure = canonical(order, roots, side)
-      const leaves = leavesOf(order)
-      let cached = this.plans.get(`${this.stamp}|${structure}`)
-      if (!cached) {
-        const plan = await this.build(roots, side, leaves)
-        cached = { executable: await Executable.create(plan, this.gpu, this.memory, this.pipelines, leaves, label) }
-        this.plans.set(`${this.stamp}|${structure}`, cached)
-      }
-      this.observer?.planned(label, performance.now() - began)
-      return { executable: cached.executable, leaves, roots, side }
-    } catch (error) {
-      this.pending.unshift(...side)
-      throw error
+    const roots = nodes.filter((n) => !n.realized)
+    const wanted = due.filter((n) => !n.realized)
+    const inOrder = (side: readonly Node[]) => topological([...roots, ...side], (n) => n.realized, valueInputs)
+    let order = inOrder(wanted)
+    for (const node of order) checkUsable(node, this.memory, this.faults)
+    const side = writeThrough(order, wanted, (storage, data) => this.write(storage.buffer, data))
+    if (side.length < wanted.length) order = inOrder(side)
+    const structure = canonical(order, roots, side)
+    const leaves = leavesOf(order)
+    let executable = this.plans.get(`${this.stamp}|${structure}`)
+    if (!executable) {
+      const plan = await this.build(roots, side, leaves)
+      executable = await this.affording(() =>
+        Executable.create(plan, this.gpu, this.memory, this.pipelines, leaves, label),
+      )
+      // Tuning may have changed the stamp.
+      this.plans.add(`${this.stamp}|${structure}`, executable)
     }
+    this.observer?.planned(label, performance.now() - began)
+    return { executable, leaves, roots, side }
   }
 
   private async build(roots: readonly Node[], side: readonly Node[], leaves: readonly Node[]): Promise<Plan> {
@@ -238,14 +236,39 @@ export class Device {
     return this.tuner.tune(subject, options)
   }
 
-  private async execute(nodes: readonly Node[], label: string): Promise<void> {
-    this.check()
-    const { executable, leaves, roots, side } = await this.prepare(nodes, label)
+  /** Does `work`, which allocates; when the device has no room, once more without what is kept only for speed. */
+  private async affording<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof OutOfMemoryError)) throw error
+      this.relieve()
+      await this.faults.guard(this.gpu.queue.onSubmittedWorkDone())
+      return work()
+    }
+  }
+
+  /** Computes `nodes` and does the assignments that are due, all or nothing. */
+  private async execute(nodes: readonly Node[], due: readonly Node[], label: string): Promise<void> {
+    const { submits } = this
+    try {
+      await this.attempt(nodes, due, label)
+    } catch (error) {
+      // What failed before it was submitted is not the fault of the assignments that came along, unless they fail by themselves.
+      if (nodes.length && due.length && this.submits === submits && !this.faults.lost)
+        await this.attempt([], due, label).catch(() => undefined)
+      abandon(due)
+      throw error
+    }
+  }
+
+  private async attempt(nodes: readonly Node[], due: readonly Node[], label: string): Promise<void> {
+    const prepared = await this.prepare(nodes, due, label)
+    const { executable, roots, side } = prepared
     if (executable.plan.steps.length === 0 && roots.length === 0) return
-    const results = await this.run(executable, leaves, label)
+    const results = await this.run(prepared, label)
     settle(executable.plan, roots, side, results)
-    if (this.caps.software) await this.waitQuietly(executable)
-    this.check()
+    await this.finish(executable)
   }
 
   /**
@@ -253,42 +276,87 @@ export class Device {
    * planning. `inputs` are host leaves that get new data with each run.
    */
   trace(nodes: readonly Node[], inputs: readonly Node[], label: string): Promise<Replay> {
-    return this.exclusive(async () => {
-      this.check()
-      const { executable, leaves, roots, side } = await this.prepare(nodes, label)
+    const due = this.due()
+    return this.exclusive(label, async () => {
+      const prepared = await this.prepare(nodes, due, label).catch((error) => {
+        abandon(due)
+        throw error
+      })
+      const { executable, leaves, roots, side } = prepared
+      executable.hold()
       const at = inputs.map((n) => leaves.indexOf(n))
       const run = (data: readonly HostArray[] | undefined) =>
-        this.exclusive(async () => {
-          this.check()
+        this.exclusive(label, async () => {
           data?.forEach((d, i) => {
             inputs[i]!.host = d
           })
           if (data) for (const leaf of leaves) if (leaf.refresh) leaf.host = leaf.refresh()
-          const results = await this.run(executable, leaves, label)
+          for (const leaf of leaves) checkAlive(leaf, this.memory, this.faults)
+          const results = await this.run(prepared, label).catch((error) => {
+            if (!data) abandon(side)
+            throw error
+          })
           if (data) reassign(side)
           else settle(executable.plan, roots, side, results)
-          if (this.caps.software) await this.waitQuietly(executable)
-          this.check()
+          await this.finish(executable)
           return results
         })
-      return { used: at.map((i) => i >= 0), run, plan: executable.plan, roots }
+      return { used: at.map((i) => i >= 0), run, plan: executable.plan, roots, dispose: () => executable.release() }
     })
   }
 
   /** One submit: uploads, bind groups, every dispatch. Returns the new buffers of the plan's results. */
-  private async run(executable: Executable, leaves: readonly Node[], label: string): Promise<Storage[]> {
-    this.running = label
+  private async run({ executable, leaves }: Prepared, label: string): Promise<Storage[]> {
     const began = performance.now()
-    leaves.forEach((leaf, i) => {
-      if (executable.isUpload(i)) executable.upload(i, leaf.host!)
-    })
-    const results = executable.plan.results.map((r) => this.memory.allocate(r.bytes, label))
-    const bound = { leaves: leaves.map((l) => l.storage as Storage), results }
-    const groups = executable.bind(bound)
-    if (this.observer) await this.observer.submit({ executable, groups, bound, leaves, label, began })
-    else executable.submit(groups)
-    this.submits++
-    return results
+    executable.hold()
+    let results: Storage[] = []
+    try {
+      results = await this.affording(() => this.allocate(executable.plan, label))
+      const number = this.faults.begin()
+      for (const storage of results) storage.run = number
+      leaves.forEach((leaf, i) => {
+        const buffer = executable.uploadBuffer(i)
+        if (buffer) this.write(buffer, leaf.host!)
+      })
+      const bound = { leaves: leaves.map((l) => l.storage as Storage), results }
+      const groups = executable.bind(bound)
+      this.faults.check()
+      if (this.observer)
+        await this.faults.guard(this.observer.submit({ executable, groups, bound, leaves, label, began }))
+      else executable.submit(groups)
+      this.faults.submits++
+      this.faults.check()
+      return results
+    } catch (error) {
+      for (const storage of results) storage.dispose()
+      throw error
+    } finally {
+      executable.release()
+    }
+  }
+
+  /** New buffers for a plan's results; sees to it that there are buffers for its intermediates. @throws OutOfMemoryError */
+  private async allocate(plan: Plan, label: string): Promise<Storage[]> {
+    const results: Storage[] = []
+    try {
+      await this.memory.granted(() => {
+        for (const { bytes } of plan.results) results.push(this.memory.allocate(bytes, `a result of ${label}`))
+        this.memory.slots(plan.slots, label)
+      })
+      return results
+    } catch (error) {
+      for (const storage of results) storage.dispose()
+      throw error
+    }
+  }
+
+  /** Ends a run: on a software adapter, waits for it. */
+  private async finish(executable: Executable): Promise<void> {
+    if (this.caps.software) {
+      await this.waitQuietly(executable)
+      this.faults.check()
+      this.faults.confirm()
+    }
   }
 
   /**
@@ -297,8 +365,8 @@ export class Device {
    */
   private async waitQuietly(executable: Executable): Promise<void> {
     const start = performance.now()
-    if (executable.duration > 4) await pause(executable.duration * 0.8)
-    await this.gpu.queue.onSubmittedWorkDone()
+    if (executable.duration > 4) await this.faults.guard(pause(executable.duration * 0.8))
+    await this.faults.guard(this.gpu.queue.onSubmittedWorkDone())
     const took = performance.now() - start
     // The first run compiles: it says nothing about the next.
     if (executable.runs++ > 0)
@@ -325,13 +393,27 @@ export class Device {
     )
   }
 
-  /** Resolves when everything asked for so far has been done. */
+  /** Resolves when everything asked for so far has been done. @throws DeviceLostError */
   async settled(): Promise<void> {
     await this.line
-    await this.gpu.queue.onSubmittedWorkDone()
+    await this.faults.guard(this.gpu.queue.onSubmittedWorkDone())
+    this.faults.check()
   }
 
+  /** Frees what is kept only for speed: freed buffers, memory of intermediates, cached plans. The next runs make it anew. */
+  trim(): Promise<void> {
+    return this.exclusive('trim', async () => this.relieve())
+  }
+
+  private relieve(): void {
+    this.plans.clear()
+    this.memory.trim()
+    this.readback.trim()
+  }
+
+  /** Ends everything under way with DeviceLostError and frees all memory of the device. */
   destroy(): void {
+    this.faults.lose({ reason: 'destroyed', message: '' })
     this.gpu.destroy()
   }
 }
@@ -346,20 +428,35 @@ const copyOf = (host: HostArray, dtype: DType): HostData =>
 let current: Device | undefined
 let opening: Promise<Device> | undefined
 
-/** Opens a device and makes it the default one. Throws DeviceError, which says what to install, when there is none. */
+/**
+ * Opens a device and makes it the default one. A program may open several, and several times: after a device was lost, or to
+ * compare adapters. Tensors belong to the device that computed them, and are refused by another.
+ * @throws DeviceError, which says what to install or change, when there is none
+ */
 export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   const gpu = await requestGpu(options)
   const device = new Device(gpu, options.adapter === 'null' || options.tune === 'off' ? undefined : await openStore())
   device.tuner.mode = options.tune ?? 'cached'
   await device.tuner.load()
+  useDevice(device)
+  return device
+}
+
+/** Makes an open device the default one: what tensors are computed on, and where new parameters live. */
+export function useDevice(device: Device): void {
   current = device
   opening = Promise.resolve(device)
-  return device
 }
 
 /** The default device; opened on first use if the program has not. */
 export function getDevice(): Promise<Device> {
-  opening ??= openDevice()
+  if (!opening) {
+    opening = openDevice()
+    // What kept it from opening may be mended: the next call tries again.
+    opening.catch(() => {
+      opening = undefined
+    })
+  }
   return opening
 }
 

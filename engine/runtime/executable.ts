@@ -1,9 +1,10 @@
 /** A plan made ready for a device: pipelines, one uniform buffer, inputs; bind groups made once per set of buffers. */
 import type { Program } from '../../kernels/kernel.ts'
 import { LimitError, ShaderError } from '../device/errors.ts'
-import type { HostArray } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import type { BufferRef, Plan } from '../plan/plan.ts'
+import { formatShape } from '../shape.ts'
+import type { Faults } from './faults.ts'
 import type { Memory, Storage } from './storage.ts'
 
 interface Compiled {
@@ -11,19 +12,27 @@ interface Compiled {
   readonly layout: GPUBindGroupLayout
 }
 
+/** Pipelines kept for plans to come; plans hold their own. */
+const keptPipelines = 4096
+
 /** Pipelines by their final WGSL; layouts by their signature. */
 export class Pipelines {
   created = 0
   private readonly compiled = new Map<string, Promise<Compiled>>()
   private readonly layouts = new Map<string, { bind: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>()
 
-  constructor(private readonly device: GPUDevice) {}
+  constructor(
+    private readonly device: GPUDevice,
+    private readonly faults: Faults,
+  ) {}
 
   get(program: Program): Promise<Compiled> {
     const known = this.compiled.get(program.wgsl)
     if (known) return known
     const promise = this.compile(program)
     this.compiled.set(program.wgsl, promise)
+    // Constants are part of the text: a program that computes with ever new numbers makes ever new pipelines.
+    if (this.compiled.size > keptPipelines) this.compiled.delete(this.compiled.keys().next().value!)
     promise.catch(() => this.compiled.delete(program.wgsl))
     return promise
   }
@@ -49,23 +58,28 @@ export class Pipelines {
     const layout = this.layout(program)
     this.device.pushErrorScope('validation')
     const module = this.device.createShaderModule({ code: program.wgsl, label: program.label })
-    const scope = this.device.popErrorScope()
+    const scope = this.device.popErrorScope().catch(() => null)
     try {
-      const pipeline = await this.device.createComputePipelineAsync({
-        label: program.label,
-        layout: layout.pipeline,
-        compute: { module, entryPoint: 'main' },
-      })
+      const pipeline = await this.faults.guard(
+        this.device.createComputePipelineAsync({
+          label: program.label,
+          layout: layout.pipeline,
+          compute: { module, entryPoint: 'main' },
+        }),
+      )
       await scope
       return { pipeline, layout: layout.bind }
     } catch (error) {
-      await scope.catch(() => null)
-      const info = await module.getCompilationInfo()
+      this.faults.check()
+      const info = await this.faults.guard(module.getCompilationInfo())
       const bad = info.messages.some((m) => m.type === 'error')
       throw new ShaderError(program.label, program.wgsl, bad ? info.messages : (error as Error).message)
     }
   }
 }
+
+/** Host bytes that a launch takes, roughly: its text is shared, its bind groups and arguments are not. */
+const launchBytes = 4096
 
 /** Buffers of one run, by which bind groups are cached. */
 export interface Bound {
@@ -88,13 +102,17 @@ export class Executable {
   duration = 0
   /** Runs so far. */
   runs = 0
+  /** Bytes of the buffers of its own, and roughly of its launches in host memory. */
+  readonly bytes: number
+  /** The plan cache and compiled functions that keep this. */
+  private holders = 0
 
   private constructor(
     readonly plan: Plan,
     private readonly device: GPUDevice,
     private readonly memory: Memory,
     private readonly compiled: readonly Compiled[],
-    hostLeaves: readonly { index: number; bytes: number }[],
+    hostLeaves: readonly { index: number; leaf: Node }[],
     readonly label: string,
   ) {
     const align = device.limits.minUniformBufferOffsetAlignment
@@ -114,11 +132,14 @@ export class Executable {
           )
       })
     }
-    for (const { index, bytes } of hostLeaves)
-      this.uploads.set(
-        index,
-        memory.create(Math.ceil(bytes / 16) * 16, 0x80 | 0x08 | 0x04, `input ${index} of ${label}`),
-      )
+    let bytes = offset
+    for (const { index, leaf } of hostLeaves) {
+      const size = Math.max(16, Math.ceil(leaf.host!.byteLength / 16) * 16)
+      const what = `the input ${leaf.dtype}${formatShape(leaf.shape)} of ${label}`
+      this.uploads.set(index, memory.create(size, 0x80 | 0x08 | 0x04, what))
+      bytes += size
+    }
+    this.bytes = bytes + launchBytes * plan.steps.length
   }
 
   static async create(
@@ -129,26 +150,21 @@ export class Executable {
     leaves: readonly Node[],
     label: string,
   ): Promise<Executable> {
-    checkLimits(plan, device)
+    checkLimits(plan, leaves, device)
     const compiled = await Promise.all(plan.steps.map((s) => pipelines.get(s.program)))
-    const hostLeaves = leaves.flatMap((n, index) => (n.storage ? [] : [{ index, bytes: n.host!.byteLength }]))
-    return new Executable(plan, device, memory, compiled, hostLeaves, label)
-  }
-
-  /** Host bytes of leaf `index`, copied into the plan's own input before the next run. */
-  upload(index: number, data: HostArray): void {
-    const buffer = this.uploads.get(index)!
-    const bytes = data.byteLength
-    if (bytes % 4 === 0) this.device.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>)
-    else {
-      const padded = new Uint8Array(Math.ceil(bytes / 4) * 4)
-      padded.set(new Uint8Array(data.buffer, data.byteOffset, bytes))
-      this.device.queue.writeBuffer(buffer, 0, padded)
+    const hostLeaves = leaves.flatMap((leaf, index) => (leaf.storage ? [] : [{ index, leaf }]))
+    let made: Executable | undefined
+    try {
+      return await memory.granted(() => (made = new Executable(plan, device, memory, compiled, hostLeaves, label)))
+    } catch (error) {
+      made?.destroy()
+      throw error
     }
   }
 
-  isUpload(index: number): boolean {
-    return this.uploads.has(index)
+  /** The plan's own buffer for leaf `index`, which lives in host memory: to be filled before each run. */
+  uploadBuffer(index: number): GPUBuffer | undefined {
+    return this.uploads.get(index)
   }
 
   /** Bind groups for these buffers, from the cache where they were bound before. */
@@ -217,14 +233,24 @@ export class Executable {
     pass.dispatchWorkgroups(x, y, z)
   }
 
-  destroy(): void {
+  hold(): void {
+    this.holders++
+  }
+
+  /** Frees its buffers when nobody holds it any more. */
+  release(): void {
+    if (--this.holders === 0) this.destroy()
+  }
+
+  private destroy(): void {
     this.uniforms?.destroy()
     for (const buffer of this.uploads.values()) buffer.destroy()
     this.groups.clear()
   }
 }
 
-function checkLimits(plan: Plan, device: GPUDevice): void {
+/** @throws LimitError naming the op that would bind more bytes at once than the device can */
+function checkLimits(plan: Plan, leaves: readonly Node[], device: GPUDevice): void {
   const available = device.limits.maxStorageBufferBindingSize
   const check = (bytes: number, ops: string, origin?: string) => {
     if (bytes > available)
@@ -238,5 +264,6 @@ function checkLimits(plan: Plan, device: GPUDevice): void {
       if (ref.kind === 'slot') check(ref.bytes, step.ops, step.origin)
       else if (ref.window) check(ref.window.bytes, step.ops, step.origin)
       else if (ref.kind === 'result') check(plan.results[ref.index]!.bytes, step.ops, step.origin)
+      else check((leaves[ref.index]!.storage ?? leaves[ref.index]!.host!).byteLength, step.ops, step.origin)
     }
 }

@@ -1,17 +1,35 @@
 /** What a run means for the graph: its structure as a key before, and the values that nodes own after. */
 import { valueInputs } from '../autograd.ts'
+import type { HostArray } from '../dtype.ts'
 import { intern, type Node } from '../graph.ts'
 import { resolvePick } from '../plan/emit.ts'
 import type { Plan } from '../plan/plan.ts'
 import { effects } from '../plan/roles.ts'
-import type { Storage } from './storage.ts'
+import { formatShape } from '../shape.ts'
+import type { Faults } from './faults.ts'
+import type { Memory, Storage } from './storage.ts'
 
-export function checkVersion(node: Node): void {
+/** @throws Error saying why the buffer that `node` refers to is not to be had, or not on this device */
+export function checkAlive(node: Node, memory: Memory, faults: Faults): void {
+  const storage = node.storage as Storage | undefined
+  if (!storage) return
+  if (storage.memory !== memory)
+    throw new Error(
+      `A tensor ${node.dtype}${formatShape(node.shape)} belongs to another device than the one that computes with it: ` +
+        'make it anew on this one, or go back to its own with useDevice().',
+    )
+  if (storage.disposed) throw new Error(`A tensor ${node.dtype}${formatShape(node.shape)} was used after dispose()`)
+  const failure = storage.failure ?? faults.failureOf(storage.run)
+  if (failure) throw failure
+}
+
+/** @throws Error saying why the value that `node` stands for is not to be had */
+export function checkUsable(node: Node, memory: Memory, faults: Faults): void {
   if (!node.storage) return
-  if (node.storage.disposed) throw new Error(`A tensor ${node.dtype}[${node.shape}] was used after dispose()`)
+  checkAlive(node, memory, faults)
   if (node.version !== node.storage.version)
     throw new Error(
-      `A value of shape [${node.shape}] was recorded before an assignment overwrote its storage, and is asked for after it: ` +
+      `A value of shape ${formatShape(node.shape)} was recorded before an assignment overwrote its storage, and is asked for after it: ` +
         'realize it before the update, or read it in the same call as the loss.',
     )
 }
@@ -82,6 +100,62 @@ function bumpVersions(node: Node): void {
       done.node.inputs = []
     }
   }
+}
+
+/** After a run that failed: its assignments did not happen, and their nodes stand for the old values. */
+export function abandon(side: readonly Node[]): void {
+  for (const node of side) {
+    if (node.realized) continue
+    const { inputs } = node
+    for (const [output, input] of effects(node)) {
+      const target = resolvePick(inputs[input]!).node
+      if (!target.realized && effects(target).length) abandon([target])
+      const { storage, version } = inputs[input]!
+      if (!storage) continue
+      for (const done of assigned.get(node) ?? [{ node, output: 0 }]) {
+        if (node.outputs[done.output] !== node.outputs[output]) continue
+        done.node.storage = storage
+        done.node.version = version
+        done.node.inputs = []
+      }
+    }
+  }
+}
+
+/** The numbers that an assignment would merely copy from host memory into a buffer. */
+const copied = (node: Node): Node | undefined => {
+  if (node.op !== 'assign') return undefined
+  const [target, value] = node.inputs as [Node, Node]
+  return target.storage && value.host && !value.storage && !value.refresh ? value : undefined
+}
+
+/**
+ * Takes out of `side` the assignments of host data to buffers that nothing in this program reads in their old state, and does
+ * them at once: no launch, and no second copy of the data on the device. Checkpoints are loaded this way.
+ */
+export function writeThrough(
+  order: readonly Node[],
+  side: readonly Node[],
+  write: (storage: Storage, data: HostArray) => void,
+): Node[] {
+  if (!side.some(copied)) return [...side]
+  const readers = new Map<object, Set<Node>>()
+  for (const node of order) {
+    if (node.realized) continue
+    for (const { storage } of valueInputs(node)) {
+      if (!storage) continue
+      if (!readers.has(storage)) readers.set(storage, new Set())
+      readers.get(storage)!.add(node)
+    }
+  }
+  return side.filter((node) => {
+    const value = copied(node)
+    const storage = node.inputs[0]?.storage as Storage | undefined
+    if (!value || readers.get(storage!)!.size > 1) return true
+    write(storage!, value.host!)
+    bumpVersions(node)
+    return false
+  })
 }
 
 /** After a replay: the same storages were written once more. */

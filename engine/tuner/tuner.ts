@@ -215,7 +215,9 @@ export class Tuner {
       await this.device.observe(collector, () => runSubject(this.device, subject))
       const expressions = this.expressions
       this.expressions = undefined
-      const report = await this.device.exclusive(() => this.measure(found, collector.nanoseconds, deadline, options))
+      const report = await this.device.exclusive('tuning', () =>
+        this.measure(found, collector.nanoseconds, deadline, options),
+      )
       const full = await this.measureExpressions(expressions, report, deadline, options)
       if (!options.confirm) return full
       const whole = await confirmWinners(this.device, subject, full.problems, deadline)
