@@ -64,7 +64,7 @@ export class Device {
   /** Assignments recorded and not yet run; every run takes those along that were recorded before it was asked for. */
   private pending: Node[] = []
   private readonly faults: Faults
-  private readonly plans = new Plans()
+  readonly plans = new Plans()
   private readonly readback: Readback
   private line: Promise<unknown> = Promise.resolve()
   /** Remembers and measures which variants of the kernels are fastest here. */
