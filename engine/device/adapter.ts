@@ -17,6 +17,11 @@ export interface OpenOptions {
   readonly adapter?: AdapterKind
   /** Features beyond the ones always asked for; taken where the adapter has them, never an error. */
   readonly features?: readonly string[]
+  /**
+   * Limits to open with instead of the adapter's own, e.g. `{ maxStorageBufferBindingSize: 2 ** 27 }`: to see whether a program runs on
+   * smaller GPUs. Values below WebGPU's defaults count as the defaults.
+   */
+  readonly limits?: Readonly<Partial<Record<UsefulLimit, number>>>
   /** Node only: flags of Dawn's `create`, e.g. `enable-dawn-features=skip_validation`, `backend=opengl`. */
   readonly flags?: readonly string[]
   /**
@@ -72,6 +77,8 @@ const usefulLimits = [
   'minUniformBufferOffsetAlignment',
 ] as const satisfies readonly (keyof GPUSupportedLimits)[]
 
+export type UsefulLimit = (typeof usefulLimits)[number]
+
 /** Says whether an adapter runs on the CPU. */
 export function isSoftware(info: GPUAdapterInfo): boolean {
   const fallback = (info as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false
@@ -111,7 +118,9 @@ export async function openGpu(gpu: GPU, options: OpenOptions, backend: string): 
     device = await adapter.requestDevice({
       label: 'diptych',
       requiredFeatures: wanted.filter((name) => adapter.features.has(name as GPUFeatureName)) as GPUFeatureName[],
-      requiredLimits: Object.fromEntries(usefulLimits.map((name) => [name, adapter.limits[name]])),
+      requiredLimits: Object.fromEntries(
+        usefulLimits.map((name) => [name, options.limits?.[name] ?? adapter.limits[name]]),
+      ),
     })
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)

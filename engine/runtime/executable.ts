@@ -123,6 +123,8 @@ export class Executable {
     }
     if (offset) {
       this.uniforms = memory.create(offset, 0x40 | 0x08, 'uniforms')
+      // Should the device refuse the buffer, that is said by `granted`, and not of the writing too.
+      device.pushErrorScope('validation')
       plan.steps.forEach((step, i) => {
         if (step.program.uniforms.length)
           device.queue.writeBuffer(
@@ -131,6 +133,7 @@ export class Executable {
             step.program.uniforms as Uint32Array<ArrayBuffer>,
           )
       })
+      void device.popErrorScope().catch(() => null)
     }
     let bytes = offset
     for (const { index, leaf } of hostLeaves) {

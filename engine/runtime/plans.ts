@@ -30,6 +30,7 @@ export class Plans {
 
   /** Keeps a new plan, and lets go of old ones while there are too many; never of the new one. */
   add(key: string, executable: Executable): void {
+    if (this.known.has(key)) this.drop(key, this.known.get(key)!.bytes)
     this.known.set(key, executable)
     this.bytes += executable.bytes
     executable.hold()
