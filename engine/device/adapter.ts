@@ -51,6 +51,8 @@ export interface OpenedGpu {
   readonly device: GPUDevice
   readonly adapter: AdapterDescription
   readonly capabilities: Capabilities
+  /** Whether work is under way; said by whoever uses the device. */
+  busy?: () => boolean
 }
 
 /**

@@ -23,6 +23,25 @@ const driverVariables = ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_F
 const instances = ((globalThis as { diptychInstances?: Map<string, GPU> }).diptychInstances ??= new Map())
 let saidSoftware = false
 
+/** Devices that are open. */
+const devices = new Set<WeakRef<OpenedGpu>>()
+let watching = false
+
+/** A process that ends while Dawn's threads compile or compute crashes now and then: such devices are ended first. */
+function endAtExit(opened: OpenedGpu): void {
+  if (!watching)
+    process.on('exit', () => {
+      for (const ref of devices) {
+        const open = ref.deref()
+        if (open?.busy?.()) open.device.destroy()
+      }
+    })
+  watching = true
+  const ref = new WeakRef(opened)
+  devices.add(ref)
+  void opened.device.lost.then(() => devices.delete(ref))
+}
+
 /** Opens a device through Dawn. Throws `DeviceError` naming what to install when there is no adapter. */
 export async function openNodeGpu(options: OpenOptions = {}): Promise<OpenedGpu> {
   const kind = options.adapter ?? 'auto'
@@ -33,6 +52,7 @@ export async function openNodeGpu(options: OpenOptions = {}): Promise<OpenedGpu>
   let opened = await openOn(options, first)
   if (!opened && kind === 'auto' && software && !first) opened = await openOn(options, software)
   if (!opened) throw new DeviceError(whyNoAdapter(kind, userChoice))
+  endAtExit(opened)
   if (opened.adapter.software && kind === 'auto') saySoftware(opened)
   return opened
 }

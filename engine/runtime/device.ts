@@ -76,11 +76,16 @@ export class Device {
   plansBuilt = 0
 
   /** `store` keeps what is tuned between runs. */
-  constructor(opened: OpenedGpu, store?: TuningStore) {
+  constructor(
+    private readonly opened: OpenedGpu,
+    store?: TuningStore,
+  ) {
     this.gpu = opened.device
     this.adapter = opened.adapter
     this.caps = opened.capabilities
     this.faults = new Faults(this.gpu)
+    // Held, so that it lives as long as this does.
+    this.opened.busy = () => this.faults.busy
     this.memory = new Memory(this.gpu, this.faults)
     this.pipelines = new Pipelines(this.gpu, this.faults)
     this.readback = new Readback(this.gpu, this.memory, this.faults)

@@ -51,6 +51,11 @@ export class Faults {
     if (error) throw error
   }
 
+  /** Something waits for the GPU. */
+  get busy(): boolean {
+    return this.waiting.size > 0
+  }
+
   /** Begins a run or copy; returns its number. */
   begin(): number {
     return ++this.latest
