@@ -96,10 +96,15 @@ export function recordOrigins(on: boolean): boolean {
   return before
 }
 
+/** Folders whose code is the engine's own, as they appear in stack traces. */
+const ownFolders = [new URL('./', import.meta.url), new URL('../kernels/', import.meta.url)].map((url) =>
+  url.protocol === 'file:' ? decodeURIComponent(url.pathname) : url.href,
+)
+
 function callSite(): string | undefined {
   const lines = (new Error().stack ?? '').split('\n').slice(2)
   return lines
-    .find((line) => !/[\\/](engine|kernels)[\\/][^)]*\.ts/.test(line))
+    .find((line) => !ownFolders.some((folder) => line.includes(folder)))
     ?.trim()
     .replace(/^at /, '')
 }

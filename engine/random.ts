@@ -6,35 +6,55 @@ import * as b from './ops/build.ts'
 import type { Shape } from './shape.ts'
 import { Tensor } from './tensor.ts'
 
+/** High word of the 64-bit product of two u32: partial products of 16 bits stay exact in a double. */
 const high = (x: number, y: number): number => {
-  const [x0, x1, y0, y1] = [x & 0xffff, x >>> 16, y & 0xffff, y >>> 16]
-  const low = x0 * y0
-  const m1 = x1 * y0 + Math.floor(low / 65536)
-  const m2 = x0 * y1 + (m1 % 65536)
+  const x0 = x & 0xffff
+  const x1 = x >>> 16
+  const y0 = y & 0xffff
+  const y1 = y >>> 16
+  const m1 = x1 * y0 + ((x0 * y0) >>> 16)
+  const m2 = x0 * y1 + (m1 & 0xffff)
   return (x1 * y1 + Math.floor(m1 / 65536) + Math.floor(m2 / 65536)) >>> 0
 }
 
-/** Word `index` of a stream, on the host: the reference of the WGSL function of the same name. */
-export function philox(key0: number, key1: number, stream: number, index: number): number {
-  let [c0, c1, c2, c3] = [index >>> 2, stream >>> 0, 0, 0]
-  let [k0, k1] = [key0 >>> 0, key1 >>> 0]
+/** Four words from a counter, into `out`. */
+function philoxBlock(key0: number, key1: number, stream: number, block: number, out: Uint32Array): void {
+  let c0 = block >>> 0
+  let c1 = stream >>> 0
+  let c2 = 0
+  let c3 = 0
+  let k0 = key0 >>> 0
+  let k1 = key1 >>> 0
   for (let round = 0; round < 10; round++) {
-    const next = [
-      (high(0xcd9e8d57, c2) ^ c1 ^ k0) >>> 0,
-      Math.imul(0xcd9e8d57, c2) >>> 0,
-      (high(0xd2511f53, c0) ^ c3 ^ k1) >>> 0,
-      Math.imul(0xd2511f53, c0) >>> 0,
-    ]
-    ;[c0, c1, c2, c3] = next as [number, number, number, number]
+    const n0 = (high(0xcd9e8d57, c2) ^ c1 ^ k0) >>> 0
+    const n1 = Math.imul(0xcd9e8d57, c2) >>> 0
+    const n2 = (high(0xd2511f53, c0) ^ c3 ^ k1) >>> 0
+    const n3 = Math.imul(0xd2511f53, c0) >>> 0
+    c0 = n0
+    c1 = n1
+    c2 = n2
+    c3 = n3
     k0 = (k0 + 0x9e3779b9) >>> 0
     k1 = (k1 + 0xbb67ae85) >>> 0
   }
-  return [c0, c1, c2, c3][index & 3]!
+  out[0] = c0
+  out[1] = c1
+  out[2] = c2
+  out[3] = c3
+}
+
+const words = new Uint32Array(4)
+
+/** Word `index` of a stream, on the host: the reference of the WGSL function of the same name. */
+export function philox(key0: number, key1: number, stream: number, index: number): number {
+  philoxBlock(key0, key1, stream, index >>> 2, words)
+  return words[index & 3]!
 }
 
 /** Numbers on the host from the same generator, one after another. */
 export class HostRandom {
   private index = 0
+  private readonly block = new Uint32Array(4)
 
   constructor(
     private readonly seed: number,
@@ -43,7 +63,9 @@ export class HostRandom {
 
   /** [0, 1), 24 bits. */
   uniform(): number {
-    return Math.floor(philox(this.seed >>> 0, 0, this.stream, this.index++) / 256) * 2 ** -24
+    const at = this.index++
+    if ((at & 3) === 0) philoxBlock(this.seed >>> 0, 0, this.stream, at >>> 2, this.block)
+    return (this.block[at & 3]! >>> 8) * 2 ** -24
   }
 
   normal(): number {

@@ -1,6 +1,6 @@
 /** Layers as plain objects: fields are parameters, `call` is the forward pass. */
 import { HostRandom } from '../random.ts'
-import type { Shape } from '../shape.ts'
+import { numel, type Shape } from '../shape.ts'
 import type { Tensor } from '../tensor.ts'
 import { Parameter } from './parameter.ts'
 
@@ -17,12 +17,15 @@ export function seedInit(seed: number, std = 0.02): void {
 /** Normal of the given std, cut at ±2 std. */
 export const truncatedNormal = (shape: Shape, std = initStd): Parameter =>
   new Parameter(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => initRandom.truncatedNormal() * std),
+    // With std 0 there is nothing to draw.
+    std === 0
+      ? new Float32Array(numel(shape))
+      : Float32Array.from({ length: numel(shape) }, () => initRandom.truncatedNormal() * std),
     shape,
   )
 
 export const filled = (shape: Shape, value: number): Parameter =>
-  new Parameter(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(value), shape)
+  new Parameter(new Float32Array(numel(shape)).fill(value), shape)
 
 /** y = x Wᵀ + b; weight [out, in], bias [out]. */
 export class Linear {

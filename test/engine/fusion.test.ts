@@ -4,7 +4,8 @@ import * as assert from 'uvu/assert'
 import { concat, grad, openDevice, stack, type Tensor, tensor, where } from '../../engine/index.ts'
 import { record } from '../../engine/ops/build.ts'
 import { Tensor as TensorClass } from '../../engine/tensor.ts'
-import { randomArray } from '../support/program.ts'
+import { randomArray, relativeError } from '../support/program.ts'
+import { blockStep } from '../support/vit-block.ts'
 
 const fusion = suite('engine/fusion')
 const device = await openDevice()
@@ -174,6 +175,27 @@ fusion('a second run of the same structure plans, compiles and allocates nothing
   for (let seed = 3; seed < 6; seed++) await step(seed)
   assert.equal([device.plansBuilt, device.pipelines.created, device.stats.buffersCreated], before)
   assert.is(again, first, 'the same inputs give the same bits')
+})
+
+fusion('three training steps of a ViT block: the same losses and parameters with and without', async () => {
+  const train = async (fuse: boolean) => {
+    device.fuse = fuse
+    try {
+      const { step, data, adam, teacher } = blockStep({ batch: 2, tokens: 5, width: 12, heads: 3 })
+      const losses: number[] = []
+      for (let i = 0; i < 3; i++) losses.push(await step(...data()).item())
+      return { losses, student: await adam.flat.read(), teacher: await teacher.read() }
+    } finally {
+      device.fuse = true
+    }
+  }
+  const [fused, apart] = [await train(true), await train(false)]
+  assert.ok(relativeError(fused.losses, apart.losses) < 1e-6)
+  assert.ok(fused.losses[2]! < fused.losses[0]!)
+  for (const [name, { data }] of apart.student) {
+    assert.ok(relativeError(fused.student.get(name)!.data, data) < 1e-5, `student ${name}`)
+    assert.ok(relativeError(fused.teacher.get(name)!.data, apart.teacher.get(name)!.data) < 1e-5, `teacher ${name}`)
+  }
 })
 
 fusion.run()
