@@ -4,7 +4,7 @@
  */
 import { isFloat } from './dtype.ts'
 import { Node } from './graph.ts'
-import { add, concat, full } from './ops/build.ts'
+import { add, cast, concat, full } from './ops/build.ts'
 import { vjps } from './ops/vjps.ts'
 import { formatShape, ShapeError, sameShape } from './shape.ts'
 
@@ -77,9 +77,11 @@ export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[]
   const accumulate = (node: Node, output: number, dy: Node) => {
     let slots = grads.get(node)
     if (!slots) grads.set(node, (slots = []))
+    // A gradient has its value's dtype, whatever the rule computed in.
+    const term = cast(dy, node.outputs[output]!.dtype)
     const terms = slots[output]
-    if (terms) terms.push(dy)
-    else slots[output] = [dy]
+    if (terms) terms.push(term)
+    else slots[output] = [term]
   }
   accumulate(loss, 0, seed ?? full(loss.shape, 1, loss.dtype))
 

@@ -1,4 +1,4 @@
-/** Element types of tensors. `bool` is stored as a u32 of 0 or 1; `f16` needs the adapter's `shader-f16`. */
+/** Element types of tensors. `bool` is stored as a u32 of 0 or 1, `f16` two a word where shaders have no f16. */
 export type DType = 'f32' | 'f16' | 'i32' | 'u32' | 'bool'
 
 /** Dtypes that gradients exist for. */
@@ -59,8 +59,9 @@ const byteSizes: Record<DType, number> = { f32: 4, f16: 2, i32: 4, u32: 4, bool:
 /** Bytes of one stored element. */
 export const byteSize = (dtype: DType): number => byteSizes[dtype]
 
-/** WGSL type that a buffer of this dtype is declared with. */
-export const storageType = (dtype: DType): string => (dtype === 'bool' ? 'u32' : dtype)
+/** WGSL type that a buffer of this dtype is declared with; without `shader-f16` a word holds two halves. */
+export const storageType = (dtype: DType, { f16 }: { readonly f16: boolean }): string =>
+  dtype === 'bool' || (dtype === 'f16' && !f16) ? 'u32' : dtype
 
 /** WGSL type that a value of this dtype is computed in: f16 is widened to f32, so that sums never lose bits. */
 export const computeType = (dtype: DType): string => (dtype === 'f16' ? 'f32' : dtype)

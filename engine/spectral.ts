@@ -24,12 +24,13 @@ function dividedPower(p: Node, q: Node, t: number): Node {
   return t & 1 ? b.add(b.mul(p, even), wholePower(q, 2 * k)) : even
 }
 
-/** Sᵗ of symmetric S [..., n, n] through its eigendecomposition (Jacobi); whole t ≥ 1. */
+/** Sᵗ of symmetric S [..., n, n] through its eigendecomposition (Jacobi), in f32; whole t ≥ 1. */
 export function spectralPower(s: Tensor, t: number): Tensor {
   if (!Number.isInteger(t) || t < 1) throw new ShapeError(`spectralPower: t must be a whole number ≥ 1, got ${t}`)
   const n = s.shape.at(-1)
   if (s.rank < 2 || n !== s.shape.at(-2))
     throw new ShapeError(`spectralPower: needs square matrices, got ${formatShape(s.shape)}`)
+  if (s.dtype === 'f16') return spectralPower(s.cast('f32'), t)
   const q = b.pick(b.record('eigh', [s.node], {}), 1)
   const batch = s.shape.slice(0, -2)
   // Rayleigh quotients: their error is the square of the vectors' error, and the power multiplies it by t.

@@ -575,7 +575,7 @@ export class Tensor<out D extends DType = any> {
 
   /** Symmetric eigendecomposition of [..., n, n]: values ascending, vectors in columns, info = (sweeps, residual). */
   eigh(): { values: Tensor; vectors: Tensor; info: Tensor } {
-    const node = b.record('eigh', [this.node], {})
+    const node = b.record('eigh', [b.cast(this.node, 'f32')], {})
     return { values: new Tensor(node), vectors: new Tensor(b.pick(node, 1)), info: new Tensor(b.pick(node, 2)) }
   }
 

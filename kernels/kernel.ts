@@ -45,6 +45,20 @@ export interface Binding {
   /** WGSL type of one array element: `f32`, `vec4f`, `i32`, `u32`, `f16`. */
   readonly type: string
   readonly access: 'read' | 'read_write'
+  /** Its words hold two halves each (`storage.ts`). */
+  readonly packed?: boolean
+}
+
+/** How a kernel reads and writes one array. Indices count elements, or vec4s where `vector` was asked for. */
+export interface FloatArray {
+  readonly name: string
+  readonly binding: Binding
+  /** WGSL functions of this array alone that `load` and `store` call. */
+  readonly functions: string
+  /** Expression: f32, or vec4f. */
+  load(index: string): string
+  /** Statement; `value` is an f32 or vec4f. */
+  store(index: string, value: string): string
 }
 
 /** Arithmetic and traffic of one launch, for rooflines. */
@@ -88,6 +102,8 @@ export interface Variant {
 export interface Epilogue {
   readonly bindings: readonly Binding[]
   readonly wgsl: string
+  /** Float arrays among the bindings whose loads and stores the text uses; the kernel adds their functions (`storage.ts`). */
+  readonly arrays?: readonly FloatArray[]
   /** Distinguishes pipelines; usually the text itself. */
   readonly flopsPerOutput: number
 }

@@ -10,24 +10,14 @@
  * array<atomic<u32>>: two invocations may own the halves of one word, and each replaces its own bits only. These are integer
  * operations on disjoint bits, so their order does not matter.
  */
-import type { Binding, Capabilities } from './kernel.ts'
+import type { Binding, Capabilities, FloatArray } from './kernel.ts'
+
+export type { FloatArray } from './kernel.ts'
 
 /** Element type of a float array; an index beyond the last element of an odd packed array is padding. */
 export type FloatType = 'f32' | 'f16'
 
 export const floatBytes = (type: FloatType): number => (type === 'f16' ? 2 : 4)
-
-/** How a kernel reads and writes one array. Indices count elements, or vec4s where `vector` was asked for. */
-export interface FloatArray {
-  readonly name: string
-  readonly binding: Binding
-  /** WGSL functions of this array alone that `load` and `store` call. */
-  readonly functions: string
-  /** Expression: f32, or vec4f. */
-  load(index: string): string
-  /** Statement; `value` is an f32 or vec4f. */
-  store(index: string, value: string): string
-}
 
 export interface FloatArrayOptions {
   readonly type?: FloatType | undefined
@@ -43,7 +33,11 @@ export function floatArray(name: string, caps: Pick<Capabilities, 'f16'>, option
     load: (index: string) => string,
     store: (index: string, value: string) => string,
     functions = '',
-  ): FloatArray => ({ name, binding: { name, type: elements, access }, functions, load, store })
+    packed = false,
+  ): FloatArray => {
+    const binding: Binding = { name, type: elements, access, ...(packed ? { packed } : {}) }
+    return { name, binding, functions, load, store }
+  }
   if (type === 'f32')
     return make(
       vector ? 'vec4f' : 'f32',
@@ -63,6 +57,8 @@ export function floatArray(name: string, caps: Pick<Capabilities, 'f16'>, option
       'vec2u',
       (i) => `unpackFour(${name}[${i}])`,
       (i, v) => `${name}[${i}] = packFour(${v});`,
+      '',
+      true,
     )
   const written = access === 'read_write'
   const word = written ? `atomicLoad(&${name}[i >> 1u])` : `${name}[i >> 1u]`
@@ -78,6 +74,7 @@ export function floatArray(name: string, caps: Pick<Capabilities, 'f16'>, option
     (i) => `${name}Load(${i})`,
     (i, v) => `${name}Store(${i}, ${v});`,
     functions.join('\n'),
+    true,
   )
 }
 

@@ -22,6 +22,8 @@ export interface OpenOptions {
    * smaller GPUs. Values below WebGPU's defaults count as the defaults.
    */
   readonly limits?: Readonly<Partial<Record<UsefulLimit, number>>>
+  /** Features to do without, as if the adapter lacked them: `shader-f16`, `subgroups`, … */
+  readonly without?: readonly string[]
   /** Node only: flags of Dawn's `create`, e.g. `enable-dawn-features=skip_validation`, `backend=opengl`. */
   readonly flags?: readonly string[]
   /**
@@ -114,7 +116,9 @@ export async function openGpu(gpu: GPU, options: OpenOptions, backend: string): 
   const adapter = await chooseAdapter(gpu, options.adapter ?? 'auto')
   if (!adapter) return null
   const description = describe(adapter.info, backend)
-  const wanted = [...new Set([...usefulFeatures, ...(options.features ?? [])])]
+  const wanted = [...new Set([...usefulFeatures, ...(options.features ?? [])])].filter(
+    (name) => !options.without?.includes(name),
+  )
   let device: GPUDevice
   try {
     device = await adapter.requestDevice({

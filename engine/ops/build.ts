@@ -2,7 +2,7 @@
  * Functions that record ops: the vocabulary in which tensors, gradients and layers are written. Each checks shapes at once.
  * Few primitives, sugar on top: everything below "sugar" is made of what stands above it.
  */
-import { type DType, type HostArray, isFloat, promote } from '../dtype.ts'
+import { type DType, type HostArray, promote } from '../dtype.ts'
 import { createNode, type Node } from '../graph.ts'
 import {
   broadcastShapes,
@@ -183,7 +183,7 @@ export function attention(q: Node, k: Node, v: Node, options: AttentionOptions =
 }
 
 export const layerNorm = (x: Node, gamma: Node, beta: Node, epsilon = 1e-5): Node =>
-  record('layerNorm', [x, gamma, beta], { epsilon })
+  record('layerNorm', [x, cast(gamma, 'f32'), cast(beta, 'f32')], { epsilon })
 
 /** Over the last axis. */
 export const softmax = (x: Node, log = false): Node => record('softmax', [x], { log })
@@ -216,7 +216,9 @@ export const transpose = (x: Node): Node => {
 export function mean(x: Node, axes?: number | readonly number[], keepDims = false): Node {
   const list = normalizeAxes(axes, x.shape.length, 'mean')
   const count = list.reduce((a, i) => a * x.shape[i]!, 1)
-  return scale(reduce('sum', isFloat(x.dtype) ? x : cast(x, 'f32'), list, keepDims), 1 / count)
+  // In f32, also of halves: their sum may overflow where the mean does not.
+  const average = scale(reduce('sum', cast(x, 'f32'), list, keepDims), 1 / count)
+  return x.dtype === 'f16' ? cast(average, 'f16') : average
 }
 
 /** Sums a gradient back to the shape its operand had before broadcasting. */

@@ -142,7 +142,15 @@ export const helpers: Record<string, string> = {
   moduloU: 'fn moduloU(x: u32, y: u32) -> u32 { return x % y; }',
   isNanBits: 'fn isNanBits(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }',
   isFiniteBits: 'fn isFiniteBits(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }',
-  roundToHalf: 'fn roundToHalf(x: f32) -> f32 { return unpack2x16float(pack2x16float(vec2f(x, 0.0))).x; }',
+  // By hand: drivers drop a conversion to half precision and back, and say nothing of values beyond ±65504.
+  roundToHalf: `fn roundToHalf(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let magnitude = bits & 0x7fffffffu;
+  let nearest = (magnitude + 0xfffu + ((bits >> 13u) & 1u)) & 0xffffe000u;
+  let normal = select(select(nearest, 0x7f800000u, nearest >= 0x47800000u), magnitude, magnitude > 0x7f800000u);
+  let subnormal = round(x * 16777216.0) * 5.9604644775390625e-8;
+  return select(bitcast<f32>(opaque((bits & 0x80000000u) | normal)), subnormal, magnitude < 0x38800000u);
+}`,
   // Philox 4×32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3"); element i takes word i mod 4 of block i / 4.
   philox: `fn mulHigh(a: u32, b: u32) -> u32 {
   let a0 = a & 0xffffu; let a1 = a >> 16u; let b0 = b & 0xffffu; let b1 = b >> 16u;

@@ -23,9 +23,8 @@ const number: Rule<UnaryOp> = ([x], _, op) =>
 
 const test: Rule<UnaryOp> = ([x]) => out(x!.shape, 'bool')
 
-/** Kernels that read their operands as f32. */
-function needsF32(op: string, ...inputs: readonly OutputSpec[]): void {
-  for (const x of inputs) if (x.dtype !== 'f32') fail(`${op}: needs f32 tensors, got ${show(x)}; use .cast('f32')`)
+function needsFloat(op: string, ...inputs: readonly OutputSpec[]): void {
+  for (const x of inputs) if (!isFloat(x.dtype)) fail(`${op}: needs float tensors, got ${show(x)}; use .cast('f32')`)
 }
 
 function sameInputs(op: string, inputs: readonly OutputSpec[]): OutputSpec {
@@ -237,7 +236,7 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
     )
   },
   scatterAdd: ([x, index], { axis, size }) => {
-    needsF32('scatterAdd', x!)
+    needsFloat('scatterAdd', x!)
     const fits =
       index!.shape.length === x!.shape.length &&
       index!.shape.every((d, i) => d === x!.shape[i] || (d === 1 && i !== axis))
@@ -249,16 +248,16 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
     )
   },
   cumsum: ([x]) => {
-    needsF32('cumsum', x!)
+    needsFloat('cumsum', x!)
     return out(x!.shape, x!.dtype)
   },
   argmax: ([x], { axis }) => {
-    needsF32('argmax', x!)
+    needsFloat('argmax', x!)
     const shape = x!.shape.filter((_, i) => i !== axis)
     return x!.shape[axis] ? out(shape, 'i32') : fail(`argmax: axis of size 0 in ${show(x!)}`)
   },
   sort: ([x]) => {
-    needsF32('sort', x!)
+    needsFloat('sort', x!)
     return [
       { shape: x!.shape, dtype: x!.dtype },
       { shape: x!.shape, dtype: 'i32' },
@@ -335,7 +334,8 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
     out([dzh!.shape[0]!, frames, side * side + 1, dzh!.shape[2]!], dzh!.dtype),
   eigh: ([s]) => {
     const r = s!.shape.length
-    if (r < 2 || s!.shape[r - 1] !== s!.shape[r - 2]) fail(`eigh: needs square matrices, got ${show(s!)}`)
+    if (r < 2 || s!.shape[r - 1] !== s!.shape[r - 2] || s!.dtype !== 'f32')
+      fail(`eigh: needs square f32 matrices, got ${show(s!)}`)
     const batch = s!.shape.slice(0, -2)
     return [
       { shape: [...batch, s!.shape[r - 1]!], dtype: 'f32' },

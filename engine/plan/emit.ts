@@ -2,6 +2,7 @@
  * Writes the WGSL of fused chains: asks a node for its value at given coordinates and follows its inputs until it meets a value
  * that stands in memory. Views become index arithmetic; reductions become loops.
  */
+import type { Capabilities } from '../../kernels/kernel.ts'
 import { computeType, type DType, literal, storageType } from '../dtype.ts'
 import type { Node, OutputSpec } from '../graph.ts'
 import type { ReduceOp } from '../ops/names.ts'
@@ -49,6 +50,7 @@ export interface Cooperation {
 }
 
 export interface EmitterOptions {
+  readonly caps: Pick<Capabilities, 'f16'>
   /** Values read from memory rather than computed in place. */
   inMemory(node: Node): boolean
   /** How invocations share the outermost reductions; undefined when every invocation does its own. */
@@ -63,7 +65,7 @@ export class Emitter {
   readonly shared = new Map<string, string>()
   /** A redirected value was read elsewhere than at the output's own index. */
   conflict = false
-  private readonly aliases: { target: ValueRef; at: Index; name: string }[] = []
+  private readonly aliases: { target: ValueRef; at: Index; name: string; atomic: boolean }[] = []
   private readonly scopes: Scope[] = [{ lines: [], names: new Map() }]
   private counter = 0
 
@@ -144,8 +146,8 @@ export class Emitter {
   }
 
   /** Reads `target` through the output binding `name`, which is only right at index `at`. */
-  redirect(target: ValueRef, at: Index, name: string): void {
-    this.aliases.push({ target, at, name })
+  redirect(target: ValueRef, at: Index, name: string, atomic = false): void {
+    this.aliases.push({ target, at, name, atomic })
   }
 
   private aliased(ref: ValueRef) {
@@ -160,14 +162,16 @@ export class Emitter {
     const redirected = this.aliased(ref)
     if (redirected && at.key !== redirected.at.key) this.conflict = true
     const buffer = redirected?.name ?? this.bind(ref)
-    const access = `${buffer}[${this.index(at)}]`
-    return this.named(`${buffer}@${at.key}`, 'x', () =>
-      dtype === 'bool'
-        ? `${access} != 0u`
-        : computeType(dtype) === storageType(dtype)
-          ? access
-          : `${computeType(dtype)}(${access})`,
-    )
+    const index = this.index(at)
+    return this.named(`${buffer}@${at.key}`, 'x', () => {
+      if (dtype === 'bool') return `${buffer}[${index}] != 0u`
+      if (dtype === 'f16' && !this.options.caps.f16) {
+        const word = `${buffer}[(${index}) >> 1u]`
+        return `unpack2x16float(${redirected?.atomic ? `atomicLoad(&${word})` : word})[(${index}) & 1u]`
+      }
+      const access = `${buffer}[${index}]`
+      return computeType(dtype) === storageType(dtype, this.options.caps) ? access : `${computeType(dtype)}(${access})`
+    })
   }
 
   private static ids = new WeakMap<Node, number>()

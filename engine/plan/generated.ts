@@ -7,8 +7,16 @@ import {
   foldGrid,
   type Program,
 } from '../../kernels/kernel.ts'
+import {
+  enableHalf,
+  type FloatArray,
+  type FloatType,
+  floatArray,
+  floatFunctions,
+  packPair,
+} from '../../kernels/storage.ts'
 import { valueInputs } from '../autograd.ts'
-import { byteSize, storageType } from '../dtype.ts'
+import { byteSize, type DType, storageType } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import type { ReduceOp } from '../ops/names.ts'
 import { helpersFor } from '../ops/pointwise.ts'
@@ -38,15 +46,18 @@ export interface Generated {
 const noUniforms = new Uint32Array(0)
 
 /** WGSL that stores a computed value as dtype. */
-const storedAs = (value: string, node: Node): string =>
-  node.dtype === 'bool' ? `select(0u, 1u, ${value})` : node.dtype === 'f16' ? `f16(${value})` : value
+const storedAs = (value: string, dtype: DType): string =>
+  dtype === 'bool' ? `select(0u, 1u, ${value})` : dtype === 'f16' ? `f16(${value})` : value
+
+const isPacked = (ref: ValueRef, caps: Capabilities): boolean => specOf(ref).dtype === 'f16' && !caps.f16
 
 const bytesOf = (ref: Place): number => ref.window?.bytes ?? numel(specOf(ref).shape) * byteSize(specOf(ref).dtype)
 
-const bindingOf = (name: string, ref: Place, access: Binding['access']): Binding => ({
+const bindingOf = (name: string, ref: Place, access: Binding['access'], caps: Capabilities): Binding => ({
   name,
-  type: storageType(specOf(ref).dtype),
+  type: storageType(specOf(ref).dtype, caps),
   access,
+  ...(isPacked(ref, caps) ? { packed: true } : {}),
 })
 
 /** Everything that is computed in place for `outputs`, these included. */
@@ -137,13 +148,15 @@ export function generateLaunch({ segments }: Launch, context: GeneratorContext):
   })
   const threads = Math.max(...plans.map((p) => p.cooperation?.threads ?? 64))
   const inputs: (Place & { name: string })[] = []
-  const targets: { ref: ValueRef; name: string }[] = []
-  const target = (ref: ValueRef): string => {
+  const targets: { ref: ValueRef; name: string; halves: FloatArray | undefined }[] = []
+  const target = (ref: ValueRef, alone: boolean): Target => {
     const known = targets.find((t) => specOf(t.ref) === specOf(ref))
-    if (known) return known.name
+    if (known) return known
     const name = `out${targets.length}`
-    targets.push({ ref, name })
-    return name
+    const halves =
+      alone && isPacked(ref, caps) ? floatArray(name, caps, { type: 'f16', access: 'read_write' }) : undefined
+    targets.push({ ref, name, halves })
+    return targets[targets.length - 1]!
   }
   const helpers = new Map<string, string>()
   let groups = 0
@@ -162,13 +175,14 @@ export function generateLaunch({ segments }: Launch, context: GeneratorContext):
     bodies.push(plans.length === 1 ? `let group = wide;\n${made.body}` : `${open}\n${made.body}\n}`)
   }
   const bindings = [
-    ...inputs.map((i) => bindingOf(i.name, i, 'read')),
-    ...targets.map((t) => bindingOf(t.name, t.ref, 'read_write')),
+    ...inputs.map((i) => bindingOf(i.name, i, 'read', caps)),
+    ...targets.map((t) => t.halves?.binding ?? bindingOf(t.name, t.ref, 'read_write', caps)),
   ]
   const body = bodies.join('\n')
-  const half = bindings.some((b) => b.type === 'f16')
-  const wgsl = `${half ? 'enable f16;\n' : ''}${declareBindings(bindings)}
-${[helpersFor(body), ...helpers.keys()].filter(Boolean).join('\n')}
+  const halves = floatFunctions(targets.flatMap((t) => t.halves ?? []))
+  const packs = halves === '' && targets.some((t) => isPacked(t.ref, caps)) ? packPair : ''
+  const wgsl = `${enableHalf(bindings)}${declareBindings(bindings)}
+${[helpersFor(body), ...helpers.keys(), halves, packs].filter(Boolean).join('\n')}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) lid: u32) {
 let wide = wid.y * nwg.x + wid.x;
@@ -195,20 +209,35 @@ function segmentBody(
   { outputs, nodes, cooperation, count }: SegmentPlan,
   threads: number,
   inputs: (Place & { name: string })[],
-  target: (ref: ValueRef) => string,
-  { part, placement }: GeneratorContext,
+  target: (ref: ValueRef, alone: boolean) => Target,
+  { part, caps, placement }: GeneratorContext,
 ): { body: string; groups: number; flops: number; helpers: string[] } | undefined {
   const shared = cooperation && { threads, columns: cooperation.columns }
   const computed = new Set(outputs.filter((o) => o.ref.node === o.value).map((o) => o.value))
-  const emitter = new Emitter({ inMemory: (n) => !computed.has(n) && part.inMemory(n), cooperation: shared }, inputs)
+  const emitter = new Emitter(
+    { caps, inMemory: (n) => !computed.has(n) && part.inMemory(n), cooperation: shared },
+    inputs,
+  )
   const linear = variable('i', count)
+  // Packed halves are written by whole words, two elements an invocation, where the words are its own; else one by one.
+  const packed = outputs.filter((o) => isPacked(o.ref, caps))
+  const inPairs = packed.length > 0 && !shared && packed.every((o) => !placement(o.ref))
   const stores = outputs.map((output) => store(output))
   const { body } = emitter
   if (emitter.conflict) return undefined
-  const perGroup = shared ? shared.columns : threads
+  const perGroup = shared ? shared.columns : inPairs ? 2 * threads : threads
   let guard: string
   let write = stores.join('\n')
-  if (!shared) guard = `let i = group * ${threads}u + lid;\nif (i >= ${count}u) { return; }`
+  if (inPairs) {
+    const names = [...new Set(packed.map(nameOf))]
+    guard = `let first = (group * ${threads}u + lid) * 2u;
+if (first >= ${count}u) { return; }
+${names.map((name) => `var ${name}Pair = vec2f();`).join('\n')}
+for (var side = 0u; side < 2u; side++) {
+let i = first + side;
+if (i >= ${count}u) { break; }`
+    write += `\n}\n${names.map((name) => `${name}[first >> 1u] = packPair(${name}Pair);`).join('\n')}`
+  } else if (!shared) guard = `let i = group * ${threads}u + lid;\nif (i >= ${count}u) { return; }`
   else if (shared.columns === 1) {
     guard = 'let i = group;'
     write = `if (lid == 0u) { ${write} }`
@@ -224,17 +253,29 @@ function segmentBody(
     helpers: [...emitter.shared.values()],
   }
 
+  function nameOf({ ref }: Output): string {
+    return target(ref, false).name
+  }
+
   function store({ value, ref }: Output): string {
     const place = placement(ref)
-    const name = target(place ? { node: place.container, output: 0 } : ref)
+    const { name, halves } = target(place ? { node: place.container, output: 0 } : ref, !inPairs)
     const at = unflatten(linear, value.shape)
     const index = place ? dot(at, place.strides, place.offset) : linear
     if (ref.node !== value)
       for (const [output, input] of effects(ref.node))
-        if (output === ref.output) emitter.redirect(resolvePick(ref.node.inputs[input]!), linear, name)
-    const text = storedAs(emitter.value(value, at), value)
-    return `${name}[${emitter.index(index)}] = ${text};`
+        if (output === ref.output) emitter.redirect(resolvePick(ref.node.inputs[input]!), linear, name, !!halves)
+    const text = emitter.value(value, at)
+    if (inPairs && isPacked(ref, caps)) return `${name}Pair[side] = ${text};`
+    const position = emitter.index(index)
+    return halves ? halves.store(position, text) : `${name}[${position}] = ${storedAs(text, value.dtype)};`
   }
+}
+
+/** A buffer that a launch writes; `halves` where elements of packed words are written one by one. */
+interface Target {
+  readonly name: string
+  readonly halves: FloatArray | undefined
 }
 
 export interface GeneratedTail {
@@ -248,13 +289,13 @@ export interface GeneratedTail {
  * The chains from a kernel's results to `outputs` as the tail that it calls on four neighbours of its result. The first output is what
  * the kernel stores; the others the tail stores itself.
  */
-export function generateTail({ tail, segments }: Launch, { part }: GeneratorContext): GeneratedTail {
+export function generateTail({ tail, segments }: Launch, { part, caps }: GeneratorContext): GeneratedTail {
   const { kernel, at, swapped } = tail!
   const outputs = segments[0]!
   const [first, ...others] = outputs as [Output, ...Output[]]
   const computed = new Set(outputs.map((o) => o.value))
   const emitter = new Emitter(
-    { inMemory: (n) => !computed.has(n) && part.inMemory(n), provided: new Map([[kernel, 'acc']]) },
+    { caps, inMemory: (n) => !computed.has(n) && part.inMemory(n), provided: new Map([[kernel, 'acc']]) },
     [],
     'e',
   )
@@ -269,23 +310,23 @@ export function generateTail({ tail, segments }: Launch, { part }: GeneratorCont
   const lanes = ['x', 'y', 'z', 'w'].map((c, i) => `${each}(acc.${c}, batch, row, col + ${i}u)`)
   // `col` is a multiple of 4: the four neighbours are inside together where the columns are one too.
   const vector = columns % 4 === 0
+  const arrays = others.map(({ value }, i) =>
+    floatArray(`eout${i}`, caps, { type: value.dtype as FloatType, vector, access: 'read_write' }),
+  )
   const bindings = [
-    ...emitter.inputs.map((input) => bindingOf(input.name, input, 'read')),
-    ...others.map(({ ref }, i): Binding => {
-      const binding = bindingOf(`eout${i}`, ref, 'read_write')
-      return vector ? { ...binding, type: 'vec4f' } : binding
-    }),
+    ...emitter.inputs.map((input) => bindingOf(input.name, input, 'read', caps)),
+    ...arrays.map((a) => a.binding),
   ]
   const put = (o: number): string =>
     vector
-      ? `  eout${o}[at >> 2u] = vec4f(${[0, 1, 2, 3].map((i) => `lane${i}[${o + 1}]`).join(', ')});`
+      ? `  ${arrays[o]!.store('at >> 2u', `vec4f(${[0, 1, 2, 3].map((i) => `lane${i}[${o + 1}]`).join(', ')})`)}`
       : [0, 1, 2, 3]
-          .map((i) => `  if (col + ${i}u < ${columns}u) { eout${o}[at + ${i}u] = lane${i}[${o + 1}]; }`)
+          .map((i) => `  if (col + ${i}u < ${columns}u) { ${arrays[o]!.store(`at + ${i}u`, `lane${i}[${o + 1}]`)} }`)
           .join('\n')
   const scalarForm = `fn epilogueOne(acc: f32, batch: u32, row: u32, col: u32) -> f32 {
   let lane = epilogueLane(acc, batch, row, col);
   let at = (batch * ${rows}u + row) * ${columns}u + col;
-${others.map((_, o) => `  eout${o}[at] = lane[${o + 1}];`).join('\n')}
+${arrays.map((array, o) => `  ${array.store('at', `lane[${o + 1}]`)}`).join('\n')}
   return lane[0];
 }
 `
@@ -312,7 +353,7 @@ fn epilogue(acc: vec4f, batch: u32, row: u32, col: u32) -> vec4f {
 }
 `
   return {
-    epilogue: { bindings, wgsl, flopsPerOutput: emitter.flops },
+    epilogue: { bindings, wgsl, arrays, flopsPerOutput: emitter.flops },
     args: [...emitter.inputs, ...others.map((o) => o.ref)],
     bytes: [...emitter.inputs, ...others.map((o) => o.ref)].reduce((sum, ref) => sum + bytesOf(ref), 0),
   }

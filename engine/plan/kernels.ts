@@ -16,6 +16,8 @@ import { adamwVariants } from '../../kernels/optimizer/adamw.ts'
 import { directionalPoolBackwardVariants, directionalPoolVariants } from '../../kernels/pooling/directional.ts'
 import { argmaxProgram, cumsumProgram, scatterAddProgram, sortProgram } from '../../kernels/scan/scan.ts'
 import { softmaxBackwardVariants, softmaxVariants } from '../../kernels/softmax/softmax.ts'
+import type { FloatType } from '../../kernels/storage.ts'
+import type { DType } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import type { AttentionAttrs, Conv2dAttrs, OpName } from '../ops/names.ts'
 import { numel, type Shape } from '../shape.ts'
@@ -62,6 +64,9 @@ type Lowering<K extends OpName> = (node: Node<K>, operands: readonly Operand[], 
 const ins = (...indices: number[]): Arg[] => indices.map((i) => ({ in: i }))
 const outs = (...indices: number[]): Arg[] => indices.map((i) => ({ out: i }))
 
+const floatType = (dtype: DType): FloatType => (dtype === 'f16' ? 'f16' : 'f32')
+const floatOf = ({ ref }: Operand): FloatType => floatType(ref.node.outputs[ref.output]!.dtype)
+
 const rowsOf = (shape: Shape) => ({ rows: numel(shape.slice(0, -1)), width: shape[shape.length - 1]! })
 
 /** Merges adjacent batch axes while every operand steps through them evenly; kernels take at most three. */
@@ -95,13 +100,20 @@ const strideOf = (o: Operand, axis: number, whenOne: number): number =>
 const batchStrides = (o: Operand, count: number): number[] =>
   Array.from({ length: count }, (_, i) => (o.shape[i] === 1 ? 0 : o.strides[i]!))
 
+/** What a kernel's results pass through before they are stored. */
+interface TailOptions {
+  readonly epilogue: Epilogue
+  readonly swapped: boolean
+  /** Of what is stored. */
+  readonly dtype: DType
+}
+
 /** The product of a and b, or its transpose bᵀ·aᵀ when `swapped`. */
 export function lowerMatmul(
   node: Node,
   operands: readonly Operand[],
   context: LoweringContext,
-  epilogue?: Epilogue,
-  swapped = false,
+  { epilogue, swapped = false, dtype = node.dtype }: Partial<TailOptions> = {},
 ): Program {
   const rank = node.shape.length
   const transposed = (o: Operand): Operand => ({
@@ -120,6 +132,7 @@ export function lowerMatmul(
       rowStride: strideOf(o, rank - 2, colStride === 1 ? colCount : 1),
       colStride,
       offset: o.offset,
+      type: floatOf(o),
     }
   }
   const problem: MatmulProblem = {
@@ -129,21 +142,25 @@ export function lowerMatmul(
     k: a!.shape[rank - 1]!,
     a: operand(a!, merged.strides[0]!),
     b: operand(b!, merged.strides[1]!),
+    output: floatType(dtype),
     ...(epilogue ? { epilogue } : {}),
   }
   return pick(context, 'matmul', matmulVariants, problem)
 }
 
+type AttentionOp = 'attention' | 'attentionGradQuery' | 'attentionGradKeyValue' | 'attentionGradBias'
+
 /** The attention problem of q, k, v [batch…, L, heads, d] and what may follow them; `outputs` are places of dq, dk and dv. */
 function attentionProblem(
+  node: Node<AttentionOp>,
   operands: readonly Operand[],
-  attrs: AttentionAttrs,
   outputs: {
     readonly dq?: Written | undefined
     readonly dk?: Written | undefined
     readonly dv?: Written | undefined
   } = {},
 ): AttentionProblem {
+  const { attrs } = node
   const [q, k, v] = operands as [Operand, Operand, Operand]
   const rank = q.shape.length
   const n = rank - 3
@@ -164,7 +181,9 @@ function attentionProblem(
     headStride: strideOf(o, rank - 2, 0),
     rowStride: strideOf(o, rank - 3, 0),
     offset: o.offset,
+    type: floatOf(o),
   })
+  const dout = operands[3 + extras(attrs).length]
   return {
     batch: merged.batch,
     heads: q.shape[rank - 2]!,
@@ -173,6 +192,8 @@ function attentionProblem(
     d: q.shape[rank - 1]!,
     scale: attrs.scale,
     causal: attrs.causal,
+    output: floatType(node.dtype),
+    ...(dout ? { gradient: floatOf(dout) } : {}),
     q: tokens(q, 0),
     k: tokens(k, 1),
     v: tokens(v, 2),
@@ -215,7 +236,7 @@ const backwardArgs = (attrs: AttentionAttrs): Arg[] => {
 }
 
 /** Attention of an op that has no q, k, v at hand: only the row count matters. */
-const deltaProblem = (o: Operand): AttentionProblem => {
+const deltaProblem = (o: Operand, dout: Operand): AttentionProblem => {
   const rank = o.shape.length
   const plain: AttentionOperand = { batchStrides: [0], headStride: 0, rowStride: 0, offset: 0 }
   return {
@@ -226,13 +247,20 @@ const deltaProblem = (o: Operand): AttentionProblem => {
     d: o.shape[rank - 1]!,
     scale: 1,
     causal: false,
+    output: floatOf(o),
+    gradient: floatOf(dout),
     q: plain,
     k: plain,
     v: plain,
   }
 }
 
-function convProblem(x: Shape, w: Shape, attrs: Conv2dAttrs, bias: boolean): Conv2dProblem {
+function convProblem(
+  x: Shape,
+  w: Shape,
+  attrs: Conv2dAttrs,
+  types: NonNullable<Conv2dProblem['types']>,
+): Conv2dProblem {
   return {
     n: x[0]!,
     c: x[1]!,
@@ -245,66 +273,101 @@ function convProblem(x: Shape, w: Shape, attrs: Conv2dAttrs, bias: boolean): Con
     padding: attrs.padding,
     dilation: attrs.dilation,
     groups: attrs.groups,
-    bias,
+    bias: types.bias !== undefined,
     activation: 'none',
+    types,
   }
 }
 
-const lowerLayerNormGradInput = (node: Node, context: LoweringContext, epilogue?: Epilogue): Program =>
-  pick(context, 'layerNormGradInput', layerNormBackwardInputVariants, { ...rowsOf(node.shape), epilogue })
+const lowerLayerNormGradInput = (
+  node: Node,
+  [x, , dy]: readonly Operand[],
+  context: LoweringContext,
+  { epilogue, dtype = node.dtype }: Partial<TailOptions> = {},
+): Program =>
+  pick(context, 'layerNormGradInput', layerNormBackwardInputVariants, {
+    ...rowsOf(node.shape),
+    input: floatOf(x!),
+    gradient: floatOf(dy!),
+    output: floatType(dtype),
+    epilogue,
+  })
 
 /** A kernel's one launch with a tail; its arguments are the operands (those of a transpose in reverse), the tail's, and the output. */
 export const lowerWithTail = (
   node: Node,
   operands: readonly Operand[],
   context: LoweringContext,
-  epilogue: Epilogue,
-  swapped: boolean,
+  tail: TailOptions,
 ): Program =>
   node.op === 'matmul'
-    ? lowerMatmul(node, operands, context, epilogue, swapped)
-    : lowerLayerNormGradInput(node, context, epilogue)
+    ? lowerMatmul(node, operands, context, tail)
+    : lowerLayerNormGradInput(node, operands, context, tail)
 
 export const kernelLowerings = {
-  softmax: (node, _, c) => [
+  softmax: (node, [x], c) => [
     {
-      program: pick(c, 'softmax', softmaxVariants, { ...rowsOf(node.shape), log: node.attrs.log }),
+      program: pick(c, 'softmax', softmaxVariants, {
+        ...rowsOf(node.shape),
+        log: node.attrs.log,
+        input: floatOf(x!),
+        output: floatType(node.dtype),
+      }),
       args: [...ins(0), ...outs(0)],
     },
   ],
-  softmaxGrad: (node, _, c) => [
+  softmaxGrad: (node, [y], c) => [
     {
-      program: pick(c, 'softmaxGrad', softmaxBackwardVariants, { ...rowsOf(node.shape), log: node.attrs.log }),
+      program: pick(c, 'softmaxGrad', softmaxBackwardVariants, {
+        ...rowsOf(node.shape),
+        log: node.attrs.log,
+        input: floatOf(y!),
+        output: floatType(node.dtype),
+      }),
       args: [...ins(0, 1), ...outs(0)],
     },
   ],
-  layerNorm: (node, _, c) => [
+  layerNorm: (node, [x], c) => [
     {
-      program: pick(c, 'layerNorm', layerNormVariants, { ...rowsOf(node.shape), epsilon: node.attrs.epsilon }),
+      program: pick(c, 'layerNorm', layerNormVariants, {
+        ...rowsOf(node.shape),
+        epsilon: node.attrs.epsilon,
+        input: floatOf(x!),
+        output: floatType(node.dtype),
+      }),
       args: [...ins(0, 1, 2), ...outs(0, 1, 2)],
     },
   ],
-  layerNormGradInput: (node, _, c) => [
+  layerNormGradInput: (node, operands, c) => [
     {
-      program: lowerLayerNormGradInput(node, c),
+      program: lowerLayerNormGradInput(node, operands, c),
       args: [...ins(0, 1, 2, 3, 4), ...outs(0)],
     },
   ],
-  layerNormGradParams: (_, [x], c) => [
+  layerNormGradParams: (_, [x, dy], c) => [
     {
-      program: pick(c, 'layerNormGradParams', layerNormBackwardParamsVariants, rowsOf(x!.shape)),
+      program: pick(c, 'layerNormGradParams', layerNormBackwardParamsVariants, {
+        ...rowsOf(x!.shape),
+        input: floatOf(x!),
+        gradient: floatOf(dy!),
+      }),
       args: [...ins(0, 1, 2, 3), ...outs(0, 1)],
     },
   ],
   attention: (node, operands, c) => [
     {
-      program: pick(c, 'attention', attentionVariants, attentionProblem(operands, node.attrs)),
+      program: pick(c, 'attention', attentionVariants, attentionProblem(node, operands)),
       args: [...ins(0, 1, 2, ...extras(node.attrs)), ...outs(0, 1)],
     },
   ],
-  attentionDelta: (_, [o], c) => [
+  attentionDelta: (_, [o, dout], c) => [
     {
-      program: pick(c, 'attentionDelta', (p, caps) => attentionBackwardPrograms(p, caps).delta, deltaProblem(o!)),
+      program: pick(
+        c,
+        'attentionDelta',
+        (p, caps) => attentionBackwardPrograms(p, caps).delta,
+        deltaProblem(o!, dout!),
+      ),
       args: [...ins(0, 1), ...outs(0)],
     },
   ],
@@ -314,7 +377,7 @@ export const kernelLowerings = {
         c,
         'attentionGradQuery',
         (p, caps) => attentionBackwardPrograms(p, caps).dq,
-        attentionProblem(operands, node.attrs, { dq: c.places?.[0] }),
+        attentionProblem(node, operands, { dq: c.places?.[0] }),
       ),
       args: [...backwardArgs(node.attrs), ...outs(0)],
     },
@@ -322,7 +385,7 @@ export const kernelLowerings = {
   attentionGradKeyValue: (node, operands, c) => {
     const [dk, dv] = c.places ?? []
     // A contiguous output beside a placed one keeps a buffer of its own.
-    const problem = attentionProblem(operands, node.attrs, { dk, dv })
+    const problem = attentionProblem(node, operands, { dk, dv })
     return [
       {
         program: pick(c, 'attentionGradKeyValue', (p, caps) => attentionBackwardPrograms(p, caps).dkv, problem),
@@ -336,48 +399,68 @@ export const kernelLowerings = {
         c,
         'attentionGradBias',
         (p, caps) => attentionBackwardPrograms(p, caps).dbias,
-        attentionProblem(operands, node.attrs),
+        attentionProblem(node, operands),
       ),
       args: [...backwardArgs(node.attrs), ...outs(0)],
     },
   ],
   conv2d: (node, [x, w, bias], c) => [
     {
-      program: pick(c, 'conv2d', conv2dVariants, convProblem(x!.shape, w!.shape, node.attrs, !!bias)),
+      program: pick(
+        c,
+        'conv2d',
+        conv2dVariants,
+        convProblem(x!.shape, w!.shape, node.attrs, {
+          x: floatOf(x!),
+          w: floatOf(w!),
+          y: floatType(node.dtype),
+          ...(bias ? { bias: floatOf(bias) } : {}),
+        }),
+      ),
       args: [...(bias ? ins(0, 1, 2) : ins(0, 1)), ...outs(0)],
     },
   ],
-  conv2dGradInput: (node, [, w], c) => [
+  conv2dGradInput: (node, [dy, w], c) => [
     {
       program: pick(
         c,
         'conv2dGradInput',
         conv2dBackwardInputVariants,
-        convProblem(node.attrs.inputShape, w!.shape, node.attrs, false),
+        convProblem(node.attrs.inputShape, w!.shape, node.attrs, {
+          dy: floatOf(dy!),
+          w: floatOf(w!),
+          dx: floatType(node.dtype),
+        }),
       ),
       args: [...ins(0, 1), ...outs(0)],
     },
   ],
-  conv2dGradWeight: (node, [x], c) => [
+  conv2dGradWeight: (node, [x, dy], c) => [
     {
       program: pick(
         c,
         'conv2dGradWeight',
         conv2dBackwardWeightVariants,
-        convProblem(x!.shape, node.attrs.weightShape, node.attrs, false),
+        convProblem(x!.shape, node.attrs.weightShape, node.attrs, {
+          x: floatOf(x!),
+          dy: floatOf(dy!),
+          dw: floatType(node.dtype),
+        }),
       ),
       args: [...ins(0, 1), ...outs(0)],
     },
   ],
   directionalPool: (node, [z], c) => {
     const [b, t, , e] = z!.shape as [number, number, number, number]
-    const problem = { b, t, l: node.attrs.side, e, mode: node.attrs.mode }
+    const types = { tokens: floatOf(z!), pooled: floatType(node.dtype) }
+    const problem = { b, t, l: node.attrs.side, e, mode: node.attrs.mode, ...types }
     const args = node.attrs.mode === 'max' ? outs(0, 1, 2, 3, 4) : outs(0, 1, 2)
     return [{ program: pick(c, 'directionalPool', directionalPoolVariants, problem), args: [...ins(0), ...args] }]
   },
-  directionalPoolGrad: (node, _, c) => {
+  directionalPoolGrad: (node, [dzh], c) => {
     const [b, t, , e] = node.shape as [number, number, number, number]
-    const problem = { b, t, l: node.attrs.side, e, mode: node.attrs.mode }
+    const types = { tokens: floatType(node.dtype), pooled: floatOf(dzh!) }
+    const problem = { b, t, l: node.attrs.side, e, mode: node.attrs.mode, ...types }
     const args = node.attrs.mode === 'max' ? ins(0, 1, 2, 3, 4) : ins(0, 1, 2)
     return [
       {
@@ -392,14 +475,14 @@ export const kernelLowerings = {
     const temp: Arg[] = jacobiNeedsWork(n) ? [{ temp: 0, bytes: batch * n * n * 4 }] : []
     return [{ program: pick(c, 'eigh', jacobiVariants, { batch, n }), args: [...ins(0), ...outs(0, 1, 2), ...temp] }]
   },
-  cumsum: (node, _, c) => [
-    { program: cumsumProgram(node.shape, node.attrs.axis, c.caps), args: [...ins(0), ...outs(0)] },
+  cumsum: (node, [x], c) => [
+    { program: cumsumProgram(node.shape, node.attrs.axis, c.caps, floatOf(x!)), args: [...ins(0), ...outs(0)] },
   ],
   argmax: (node, [x], c) => [
-    { program: argmaxProgram(x!.shape, node.attrs.axis, c.caps), args: [...ins(0), ...outs(0)] },
+    { program: argmaxProgram(x!.shape, node.attrs.axis, c.caps, floatOf(x!)), args: [...ins(0), ...outs(0)] },
   ],
-  sort: (node, _, c) => [
-    { program: sortProgram(node.shape, node.attrs.descending, c.caps), args: [...ins(0), ...outs(0, 1)] },
+  sort: (node, [x], c) => [
+    { program: sortProgram(node.shape, node.attrs.descending, c.caps, floatOf(x!)), args: [...ins(0), ...outs(0, 1)] },
   ],
   scatterAdd: (node, [x, index], c) => [
     {
@@ -410,6 +493,7 @@ export const kernelLowerings = {
           axis: node.attrs.axis,
           size: node.attrs.size,
           signed: node.inputs[1]!.dtype === 'i32',
+          type: floatOf(x!),
         },
         c.caps,
       ),

@@ -2,6 +2,7 @@
  * Puts generated launches together: a chain goes into the launch whose result it reads element by element, and launches that
  * do not depend on one another become segments of one. Saves launches and reads; never lets memory grow.
  */
+import { isFloat } from '../dtype.ts'
 import type { OutputSpec } from '../graph.ts'
 import { contiguousStrides, numel } from '../shape.ts'
 import { bindingCount } from './bindings.ts'
@@ -202,11 +203,11 @@ function extended(
     return follows ? generatedLaunch([[...segment!, chain]], part) : undefined
   }
   const kernel = launch.node
-  if (!takesTail(kernel) || dtype !== 'f32' || placed.has(specOf(chain.ref))) return undefined
+  if (!takesTail(kernel) || !isFloat(dtype) || placed.has(specOf(chain.ref))) return undefined
   const tail: Tail = launch.tail ?? { kernel, swapped: false, at: tailCoordinates(kernel, false) }
   const outputs = launch.segments[0] ?? [{ value: kernel, ref: { node: kernel, output: 0 } }]
   const first = outputs[0]!.value
-  if (numel(shape) !== numel(first.shape) || kernel.dtype !== 'f32') return undefined
+  if (numel(shape) !== numel(first.shape)) return undefined
   const follows = inOrder(
     (value) => (value === first ? tail.at : coordinatesThrough(value, first, tail.at, (n) => part.inMemory(n))!),
     outputs.map((o) => o.value),

@@ -138,7 +138,7 @@ export function partition(roots: readonly Node[], options: PartitionOptions): Pa
         if (!end || found.has(end)) continue
         stored.add(end)
         reducedInto.add(end)
-      } else if (takesTail(node) && node.dtype === 'f32') {
+      } else if (takesTail(node)) {
         const tail = (swaps(node) ? [false, true] : [false])
           .flatMap((swapped) =>
             ends(node, tailCoordinates(node, swapped)).map(({ node: end, at }, distance) => ({

@@ -108,7 +108,11 @@ class Drafting {
     const operands = this.part.operands.get(node)!
     if (tail) {
       const { epilogue, args, bytes } = generateTail(launch, this.context)
-      const program = lowerWithTail(node, operands, this.context, epilogue, tail.swapped)
+      const program = lowerWithTail(node, operands, this.context, {
+        epilogue,
+        swapped: tail.swapped,
+        dtype: launch.segments[0]![0]!.value.dtype,
+      })
       const cost = { flops: program.cost.flops, bytes: program.cost.bytes + bytes }
       const refs = [...(tail.swapped ? [...operands].reverse() : operands).map((o) => o.ref), ...args]
       return this.push({ ...program, cost }, [...refs, this.written(launch.writes[0]!)], launch)

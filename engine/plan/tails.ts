@@ -1,5 +1,6 @@
 /** Chains that a matmul or a reduction can end in: everything computed from it, element by element, up to where it comes together. */
 import { valueInputs } from '../autograd.ts'
+import { isFloat } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import { contiguousStrides, numel } from '../shape.ts'
 import { isPointwise, rearranges, swaps } from './roles.ts'
@@ -31,7 +32,7 @@ export function meetings(start: Node, from: readonly Index[], options: ChainOpti
   let current = start
   while (current === start || !stored(current)) {
     const meeting = next(current)
-    if (meeting?.dtype !== 'f32') break
+    if (!meeting || !isFloat(meeting.dtype)) break
     found.push({ node: meeting, at: coordinates.get(meeting)! })
     current = meeting
   }

@@ -61,7 +61,8 @@ interface Candidate {
   readonly times: number[]
 }
 
-type Kind = 'f32' | 'f16' | 'integer'
+export const kindOf = ({ type, packed }: Pick<Binding, 'type' | 'packed'>): 'f32' | 'f16' | 'integer' =>
+  packed || /f16|h$/.test(type) ? 'f16' : /f32|f$/.test(type) ? 'f32' : 'integer'
 
 class Trial {
   private readonly buffers: GPUBuffer[] = []
@@ -77,13 +78,6 @@ class Trial {
     private readonly options: TrialOptions,
   ) {
     this.watch = new Stopwatch(device)
-  }
-
-  /** What the elements of a binding are; words of a problem in half precision hold two each, where the device has no f16. */
-  private kindOf(type: string): Kind {
-    if (/f16|h$/.test(type)) return 'f16'
-    if (/f32|f$/.test(type)) return 'f32'
-    return this.site.problem.includes('f16') ? 'f16' : 'integer'
   }
 
   private buffer(bytes: number, usage = 0x80 | 0x04 | 0x08): GPUBuffer {
@@ -184,14 +178,14 @@ class Trial {
   /** Fills every buffer anew and launches once. */
   private async runOnce({ program, launch }: Candidate): Promise<void> {
     const seen = new Set<string>()
-    for (const [i, { name, type }] of program.bindings.entries()) {
+    for (const [i, binding] of program.bindings.entries()) {
       const { memory } = this.site.bindings[i]!
       if (seen.has(memory)) continue
       seen.add(memory)
       const buffer = this.memory.get(memory)!
-      const [low, high] = factsOf(this.site.kernel, name).range ?? [-1, 1]
-      // Integers are filled with pairs of halves: data, where halves are packed in words; kernels clamp what they index with.
-      const kind = this.kindOf(type) === 'f32' ? 'f32' : 'f16'
+      const [low, high] = factsOf(this.site.kernel, binding.name).range ?? [-1, 1]
+      // Integers are filled with pairs of halves: kernels clamp what they index with.
+      const kind = kindOf(binding) === 'f32' ? 'f32' : 'f16'
       await this.once(fillProgram({ words: buffer.size / 4, kind, seed: i + 1, low, high }, this.device.caps), [buffer])
     }
     this.submit(launch)
@@ -239,14 +233,14 @@ class Trial {
   }
 
   private async nans(candidate: Candidate): Promise<string | undefined> {
-    for (const { name, type, buffer } of this.outputs(candidate)) {
-      const kind = this.kindOf(type)
+    for (const { buffer, ...binding } of this.outputs(candidate)) {
+      const kind = kindOf(binding)
       if (kind === 'integer') continue
       const record = this.buffer(4 * summaryWords)
       const count = buffer.size / (kind === 'f16' ? 2 : 4)
       await this.once(summaryProgram({ count, type: kind }, this.device.caps), [buffer, record])
       const { nans } = summaryOf(new Uint32Array(await this.read(record)))
-      if (nans) return `'${name}' holds ${nans} NaN`
+      if (nans) return `'${binding.name}' holds ${nans} NaN`
     }
     return undefined
   }
@@ -257,10 +251,11 @@ class Trial {
     expected: ReadonlyMap<string, GPUBuffer>,
   ): Promise<string | undefined> {
     await this.runOnce(candidate)
-    for (const { name, type, buffer } of this.outputs(candidate)) {
+    for (const { buffer, ...binding } of this.outputs(candidate)) {
+      const { name } = binding
+      const kind = kindOf(binding)
       const theirs = expected.get(name)
       if (!theirs) return `writes '${name}', which ${reference.name} does not`
-      const kind = this.kindOf(type)
       const { compare, tolerance = toleranceOf[kind] } = factsOf(this.site.kernel, name)
       const problem = { words: buffer.size / 4, type: kind, magnitudes: compare === 'magnitudes' }
       const sums = this.buffer(16 * differencePartials)

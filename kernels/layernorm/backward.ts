@@ -43,7 +43,7 @@ function inputsProgram(problem: LayerNormBackwardProblem, layout: RowLayout, cap
     `let g = ${read(dy)} * ${read(gamma)}; let xhat = (${read(x)} - mu${r}) * r${r};`
   const wgsl = `${rows.rowHeader(layout, bindings)}${declareBindings(bindings)}
 ${declareUniforms(inputUniforms, bindings.length)}
-${floatFunctions([x, dy, dx])}
+${floatFunctions([x, dy, dx, ...(problem.epilogue?.arrays ?? [])])}
 ${problem.epilogue?.wgsl ?? ''}
 ${rows.rowFunctions(layout)}
 ${rows.rowMain(layout)}

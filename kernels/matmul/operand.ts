@@ -191,7 +191,7 @@ export function assemble(problem: MatmulProblem, caps: Capabilities, tier: Tier)
   const c = floatArray('c', caps, { type: problem.output, vector: vecC, access: 'read_write' })
   const bindings: Binding[] = [tier.a.array.binding, tier.b.array.binding, ...(epilogue?.bindings ?? []), c.binding]
   const wgsl = `${enableHalf(bindings)}${tier.enable ?? ''}${declareBindings(bindings)}
-${floatFunctions([tier.a.array, tier.b.array, c])}
+${floatFunctions([tier.a.array, tier.b.array, c, ...(epilogue?.arrays ?? [])])}
 ${declareUniforms(uniforms, bindings.length)}
 ${epilogue?.wgsl ?? ''}
 fn store(acc: vec4f, batch: u32, row: u32, col: u32) {
@@ -201,7 +201,9 @@ fn store(acc: vec4f, batch: u32, row: u32, col: u32) {
 ${
   vecC
     ? `  ${c.store('at >> 2u', 'value')}`
-    : `  ${c.store('at', 'value.x')}
+    : c.binding.packed
+      ? `  for (var i = 0u; i < min(4u, u.n - col); i++) { ${c.store('at + i', 'value[i]')} }`
+      : `  ${c.store('at', 'value.x')}
   if (col + 1u < u.n) { ${c.store('at + 1u', 'value.y')} }
   if (col + 2u < u.n) { ${c.store('at + 2u', 'value.z')} }
   if (col + 3u < u.n) { ${c.store('at + 3u', 'value.w')} }`

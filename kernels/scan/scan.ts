@@ -2,9 +2,10 @@
  * Kernels along one axis that are no reductions: running sums, arg-max, stable sort, scatter-add. One invocation a line (or an
  * output), in a fixed order, so that equal inputs give equal bits; no float atomics.
  *
- * A tensor [outer…, n, inner…] is seen as outer × n × inner; line (o, i) holds the elements o·n·inner + k·inner + i.
+ * Values are f32 or f16 in memory, sums f32. A tensor [outer…, n, inner…] is seen as outer × n × inner; line (o, i) holds the elements o·n·inner + k·inner + i.
  */
 import { type Binding, type Capabilities, ceilDiv, declareBindings, foldGrid, type Program } from '../kernel.ts'
+import { enableHalf, type FloatArray, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
 
 const numel = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1)
 
@@ -20,10 +21,12 @@ function program(
   bytes: number,
   flops: number,
   caps: Capabilities,
+  floats: readonly FloatArray[],
 ): Program {
   return {
     label,
-    wgsl: `${declareBindings(bindings)}
+    wgsl: `${enableHalf(bindings)}${declareBindings(bindings)}
+${floatFunctions(floats)}
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) lid: u32) {
   let t = (wid.y * nwg.x + wid.x) * 64u + lid;
@@ -38,34 +41,50 @@ ${body}
   }
 }
 
-const x: Binding = { name: 'x', type: 'f32', access: 'read' }
-const y: Binding = { name: 'y', type: 'f32', access: 'read_write' }
+/** x as it is read, y as it is written. */
+function arrays(caps: Capabilities, type: FloatType): { x: FloatArray; y: FloatArray } {
+  return { x: floatArray('x', caps, { type }), y: floatArray('y', caps, { type, access: 'read_write' }) }
+}
 
 /** y[k] = x[0] + … + x[k] along `axis`. Bindings x, y. */
-export function cumsumProgram(shape: readonly number[], axis: number, caps: Capabilities): Program {
+export function cumsumProgram(
+  shape: readonly number[],
+  axis: number,
+  caps: Capabilities,
+  type: FloatType = 'f32',
+): Program {
+  const { x, y } = arrays(caps, type)
   const { outer, n, inner } = lines(shape, axis)
   const body = `  let base = (t / ${inner}u) * ${n * inner}u + t % ${inner}u;
   var total = 0.0;
-  for (var k = 0u; k < ${n}u; k++) { total += x[base + k * ${inner}u]; y[base + k * ${inner}u] = total; }`
-  return program('cumsum', [x, y], outer * inner, body, 8 * numel(shape), numel(shape), caps)
+  for (var k = 0u; k < ${n}u; k++) { total += ${x.load(`base + k * ${inner}u`)}; ${y.store(`base + k * ${inner}u`, 'total')} }`
+  const bytes = 2 * floatBytes(type) * numel(shape)
+  return program('cumsum', [x.binding, y.binding], outer * inner, body, bytes, numel(shape), caps, [x, y])
 }
 
 /** Index of the first largest element along `axis`, the axis dropped. Bindings x, index (i32). */
-export function argmaxProgram(shape: readonly number[], axis: number, caps: Capabilities): Program {
+export function argmaxProgram(
+  shape: readonly number[],
+  axis: number,
+  caps: Capabilities,
+  type: FloatType = 'f32',
+): Program {
+  const { x } = arrays(caps, type)
   const { outer, n, inner } = lines(shape, axis)
   const body = `  let base = (t / ${inner}u) * ${n * inner}u + t % ${inner}u;
-  var best = x[base];
+  var best = ${x.load('base')};
   var at = 0;
-  for (var k = 1u; k < ${n}u; k++) { let v = x[base + k * ${inner}u]; if (v > best) { best = v; at = i32(k); } }
+  for (var k = 1u; k < ${n}u; k++) { let v = ${x.load(`base + k * ${inner}u`)}; if (v > best) { best = v; at = i32(k); } }
   index[t] = at;`
   return program(
     'argmax',
-    [x, { name: 'index', type: 'i32', access: 'read_write' }],
+    [x.binding, { name: 'index', type: 'i32', access: 'read_write' }],
     outer * inner,
     body,
-    4 * numel(shape),
+    floatBytes(type) * numel(shape),
     numel(shape),
     caps,
+    [x],
   )
 }
 
@@ -73,25 +92,32 @@ export function argmaxProgram(shape: readonly number[], axis: number, caps: Capa
  * Stable order along the last axis by counting: an element's place is the number of elements before it in the order, ties
  * by index. Quadratic in n, one pass, no exchange. Bindings x, y, index (i32). NaN sorts last.
  */
-export function sortProgram(shape: readonly number[], descending: boolean, caps: Capabilities): Program {
+export function sortProgram(
+  shape: readonly number[],
+  descending: boolean,
+  caps: Capabilities,
+  type: FloatType = 'f32',
+): Program {
+  const { x, y } = arrays(caps, type)
   const n = shape[shape.length - 1]!
   const before = descending ? 'w > v' : 'w < v'
   const body = `  let row = (t / ${n}u) * ${n}u;
   let own = t - row;
-  let v = x[t];
+  let v = ${x.load('t')};
   let vNan = (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
   var place = 0u;
   for (var k = 0u; k < ${n}u; k++) {
-    let w = x[row + k];
+    let w = ${x.load('row + k')};
     let wNan = (bitcast<u32>(w) & 0x7fffffffu) > 0x7f800000u;
     let first = select(${before}, !wNan, vNan && !wNan) && !wNan;
     let tie = select(w == v, wNan && vNan, vNan || wNan) && k < own;
     if (first || tie) { place++; }
   }
-  y[row + place] = v;
+  ${y.store('row + place', 'v')}
   index[row + place] = i32(own);`
-  const bindings: Binding[] = [x, y, { name: 'index', type: 'i32', access: 'read_write' }]
-  return program('sort', bindings, numel(shape), body, 12 * numel(shape), 2 * numel(shape) * n, caps)
+  const bindings: Binding[] = [x.binding, y.binding, { name: 'index', type: 'i32', access: 'read_write' }]
+  const bytes = (4 + 2 * floatBytes(type)) * numel(shape)
+  return program('sort', bindings, numel(shape), body, bytes, 2 * numel(shape) * n, caps, [x, y])
 }
 
 export interface ScatterAddProblem {
@@ -103,10 +129,13 @@ export interface ScatterAddProblem {
   readonly size: number
   /** The index is i32 rather than u32. */
   readonly signed: boolean
+  /** Of x and y; default f32. */
+  readonly type?: FloatType
 }
 
 /** out[…index[…k…]…] += x[…k…]: each output looks for its own sources, in order of k. Bindings x, index, y. */
 export function scatterAddProgram(p: ScatterAddProblem, caps: Capabilities): Program {
+  const { x, y } = arrays(caps, p.type ?? 'f32')
   const output = p.input.map((d, i) => (i === p.axis ? p.size : d))
   const { outer, n, inner } = lines(p.input, p.axis)
   const strides = p.index.map((d, i) => (d === 1 && i !== p.axis ? 0 : numel(p.index.slice(i + 1))))
@@ -122,8 +151,9 @@ export function scatterAddProgram(p: ScatterAddProblem, caps: Capabilities): Pro
   let base = (t / ${inner * p.size}u) * ${n * inner}u + lane;
   let at = ${terms.join(' + ') || '0u'};
   var total = 0.0;
-  for (var k = 0u; k < ${n}u; k++) { if (u32(index[at + k * ${strides[p.axis]}u]) == own) { total += x[base + k * ${inner}u]; } }
-  y[t] = total;`
+  for (var k = 0u; k < ${n}u; k++) { if (u32(index[at + k * ${strides[p.axis]}u]) == own) { total += ${x.load(`base + k * ${inner}u`)}; } }
+  ${y.store('t', 'total')}`
   const index: Binding = { name: 'index', type: p.signed ? 'i32' : 'u32', access: 'read' }
-  return program('scatterAdd', [x, index, y], count, body, 4 * (numel(p.input) + count), n * count, caps)
+  const bytes = floatBytes(p.type ?? 'f32') * (numel(p.input) + count)
+  return program('scatterAdd', [x.binding, index, y.binding], count, body, bytes, n * count, caps, [x, y])
 }

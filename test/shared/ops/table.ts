@@ -1,6 +1,6 @@
 /** How a line of the op tables is run: values, views, gradients and second derivatives against a float64 reference. */
 import { topological } from '../../../engine/autograd.ts'
-import type { DType } from '../../../engine/dtype.ts'
+import { type DType, floatToHalf, halfToFloat } from '../../../engine/dtype.ts'
 import { gradcheck, gradgradcheck } from '../../../engine/gradcheck.ts'
 import { Tensor, tensor } from '../../../engine/index.ts'
 import { formatShape } from '../../../engine/shape.ts'
@@ -55,7 +55,9 @@ function shuffled(n: number): number[] {
   return out
 }
 
-function makeInput(c: OpCase, i: number): Nd {
+/** Random input i of a case; a `reseed` starts the generator anew. */
+export function makeInput(c: OpCase, i: number, reseed?: number): Nd {
+  if (reseed !== undefined) seed = 1000003 + reseed * 7919
   const shape = c.shapes[i]!
   const dtype = c.dtypes?.[i] ?? 'f32'
   const n = count(shape)
@@ -63,12 +65,14 @@ function makeInput(c: OpCase, i: number): Nd {
   const given = c.values?.[i]
   let data: number[]
   if (given) data = Array.from({ length: n }, (_, k) => given[k % given.length]!)
-  else if (c.spaced && dtype === 'f32') data = shuffled(n).map((v) => Math.fround((v - n / 2 + 0.3) * 0.17))
+  else if (c.spaced && (dtype === 'f32' || dtype === 'f16'))
+    data = shuffled(n).map((v) => Math.fround((v - n / 2 + 0.3) * 0.17))
   else if (dtype === 'f32' || dtype === 'f16')
     data = Array.from({ length: n }, () => Math.fround(low + (high - low) * uniform()))
   else if (dtype === 'bool') data = Array.from({ length: n }, () => (uniform() < 0.5 ? 1 : 0))
   else data = Array.from({ length: n }, () => Math.floor(low + (high - low + 1) * uniform()))
-  return { shape, data: Float64Array.from(data, (v) => (dtype === 'f32' ? Math.fround(v) : v)) }
+  const exact = (v: number) => (dtype === 'f32' ? Math.fround(v) : dtype === 'f16' ? halfToFloat(floatToHalf(v)) : v)
+  return { shape, data: Float64Array.from(data, exact) }
 }
 
 export const asTensor = (x: Nd, dtype: DType = 'f32'): Tensor => tensor(x.data, x.shape, dtype)
