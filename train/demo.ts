@@ -10,8 +10,8 @@ import { openDetector } from './detector.ts'
 import { openFaces } from './faces/engine.ts'
 import { prepareDataset, prepareEach } from './preprocess/index.ts'
 import { trainingReport } from './report/index.ts'
-import type { FrameStrip } from './report/types.ts'
 import { scoreVideo } from './score/index.ts'
+import { firstFake, saliencyStrips } from './strips.ts'
 import { synthesize } from './synth/index.ts'
 import { LoadedVideos } from './training/dataset.ts'
 import { trainRun } from './training/run.ts'
@@ -88,7 +88,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     onProgress: ({ done }) => bar.update(done),
   }).finally(() => bar.stop())
   for (const { path, message } of prepared.failures) say(`   left out: ${path}: ${message}`)
-  const videos = await LoadedVideos.load(prepared.videos, config.T)
+  const videos = new LoadedVideos(prepared.videos, config.T)
 
   say('3. training')
   const entries = options.shuffleLabels ? shuffleLabels(scan.entries, seed) : scan.entries
@@ -123,7 +123,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     durationSeconds: run.seconds,
     steps: run.steps,
     clipsPerSecond: (run.steps * config.optim.batch * 3) / run.seconds,
-    strips: await strips(entries, videos, run.detector, config.M, config.P, config.T),
+    strips: await saliencyStrips(entries, videos, run.detector, config),
     provenance: {
       adapter: options.adapter,
       seed,
@@ -137,11 +137,6 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   return { auc, report, verdict: text, detector: run.detector }
 }
 
-const firstFake = (entries: readonly VideoEntry[]): VideoEntry => {
-  const test = entries.filter((e) => e.split === 'test')
-  return test.find((e) => e.label === 1) ?? test[0]!
-}
-
 async function scoreOne(
   entries: readonly VideoEntry[],
   weights: string,
@@ -150,35 +145,11 @@ async function scoreOne(
   signal: AbortSignal,
 ) {
   const entry = firstFake(entries)
+  if (!entry) throw new Error('no test video')
   const detector = await openDetector(weights)
   for await (const { video, error } of prepareEach([entry], settings, { cacheDir, network: openFaces, signal })) {
     if (error) throw error
     return { entry, text: verdictText(await scoreVideo(video, detector), weights) }
   }
-  throw new Error('no test video')
-}
-
-/** Saliency of one clip of a real video and of each forgery of it. */
-async function strips(
-  entries: readonly VideoEntry[],
-  videos: LoadedVideos,
-  weights: string,
-  M: number,
-  P: number,
-  T: number,
-): Promise<FrameStrip[]> {
-  const detector = await openDetector(weights)
-  const subject = firstFake(entries).identity
-  const out: FrameStrip[] = []
-  for (const { entry, clips } of videos.of(entries.filter((e) => e.identity === subject))) {
-    const clip = clips[0]!
-    const frames = Array.from({ length: T }, (_, t) => ({
-      width: M,
-      height: M,
-      rgb: clip.subarray(t * M * M * 3, (t + 1) * M * M * 3),
-    }))
-    const heat = (await detector.explain!(clip)).strips[0]!.heat
-    out.push({ title: `${entry.method}, ${M / P} rows × ${M / P} columns`, frames, heat })
-  }
-  return out
+  throw new Error(`${entry.path}: nothing was prepared`)
 }

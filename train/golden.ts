@@ -14,7 +14,7 @@ import { parseSafetensors, type SafetensorsTensor } from '../engine/safetensors.
 export const outputLimit = 1e-4
 export const gradientLimit = 1e-3
 
-export type DiffuseWay = Exclude<Diffuse, 'auto'>
+export type DiffuseWay = Diffuse
 
 export interface GoldenRow {
   /** Name in the file: `out.…` or `grad.…`. */
@@ -107,7 +107,7 @@ function evaluate(model: DIP, tensors: ReadonlyMap<string, SafetensorsTensor>, l
 export interface GoldenOptions {
   /** Stands in messages. */
   file?: string
-  /** Ways to Sᵗ to check; both unless told otherwise. */
+  /** Ways to Sᵗ to check; spectral and power unless told otherwise. */
   diffuse?: readonly DiffuseWay[]
 }
 

@@ -61,7 +61,7 @@ function trainingStep(trainer: Trainer, clip: Uint8Array): () => Promise<unknown
     1,
     0,
   )
-  return () => trainer.step(batch)
+  return async () => trainer.step(await batch)
 }
 
 const milliseconds = (ms: number) => (ms >= 100 ? ms.toFixed(0) : ms.toFixed(1))

@@ -34,7 +34,7 @@ function noise(preset: PresetName, seed: number): Uint8Array {
   return Uint8Array.from(random([T * M * M * 3], seed + 1).data, (value) => 127.5 * (value + 1))
 }
 
-function batchOf({ preset, triplets }: Setting): Batch {
+function batchOf({ preset, triplets }: Setting): Promise<Batch> {
   const { T, M, augment } = configOf(preset)
   const clip = (index: number) => ({ clip: index }) as ClipRef
   const list = Array.from({ length: triplets }, (_, i): Triplet => {
@@ -63,7 +63,7 @@ async function goldenErrors(library: DiptychLibrary): Promise<Outputs> {
 const newTrainer = (preset: PresetName): Trainer => new Trainer(configOf(preset), 1, schedule)
 
 async function prepareTraining(library: DiptychLibrary, setting: Setting, context: RowContext): Promise<Prepared> {
-  const batch = batchOf(setting)
+  const batch = await batchOf(setting)
   const twoSteps = async (trainer: Trainer): Promise<number[]> => {
     const all: number[] = []
     for (let i = 0; i < 2; i++) {

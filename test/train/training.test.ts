@@ -49,7 +49,7 @@ const source = {
   frames: ({ video: { id }, clip }: { video: VideoEntry; clip: number }) =>
     Uint8Array.from(randomArray(2 * 8 * 8 * 3, clip + (id === 'f' ? 50 : 1)), (x) => Math.floor((x + 1) * 128)),
 }
-const batch = (c: DipConfig, step = 0): Batch =>
+const batch = (c: DipConfig, step = 0): Promise<Batch> =>
   makeBatch([triplet(0), triplet(1)], source, { frames: c.T, side: c.M }, c.augment, 7, step)
 
 const newTrainer = (c: DipConfig) => new Trainer(c, 3, { peak: c.optim.lr, steps: 100, warmup: 0 })
@@ -64,20 +64,20 @@ for (const mode of ['clean', 'matched'] as const)
     const trainer = newTrainer(c)
     await device.realize([]) // the teacher becomes a copy of the student
     const submits = device.submits
-    await trainer.step(batch(c, 0))
+    await trainer.step(await batch(c, 0))
     assert.is(device.submits - submits, 2, 'the step is one submit, reading its losses another')
-    await trainer.step(batch(c, 1))
+    await trainer.step(await batch(c, 1))
     const before = { plans: device.plansBuilt, submits: device.submits, buffers: device.stats.buffersCreated }
     const pipelines = device.pipelines.created
     const [s0, t0] = [flat(await student(trainer)), flat(await teacher(trainer))]
     const reads = device.submits - before.submits
-    const losses = await trainer.step(batch(c, 2))
+    const losses = await trainer.step(await batch(c, 2))
     assert.is(device.plansBuilt, before.plans)
     assert.is(device.pipelines.created, pipelines)
     assert.is(device.submits - before.submits - reads, 2)
     const [s1, t1] = [flat(await student(trainer)), flat(await teacher(trainer))]
     const largest = device.stats.buffersCreated
-    await trainer.step(batch(c, 3))
+    await trainer.step(await batch(c, 3))
     assert.is(device.stats.buffersCreated, largest)
     for (const value of Object.values(losses)) assert.ok(Number.isFinite(value))
     assert.ok(losses.gradientNorm > 1e-3)
@@ -92,7 +92,7 @@ training('momentum 1 leaves the teacher as it was, whatever the losses', async (
   const c = config({ alpha: 1 })
   const trainer = newTrainer(c)
   const before = flat(await teacher(trainer))
-  for (let i = 0; i < 3; i++) await trainer.step(batch(c, i))
+  for (let i = 0; i < 3; i++) await trainer.step(await batch(c, i))
   assert.equal(flat(await teacher(trainer)), before)
 })
 
@@ -100,7 +100,7 @@ for (const mode of ['clean', 'matched'] as const)
   training(`${mode}: the losses are those of the clips that it names`, async () => {
     const c = config({ ...still, student_batch: mode })
     const trainer = newTrainer(c)
-    const { anchors, others } = batch(c)
+    const { anchors, others } = await batch(c)
     const [positives, negatives] = others.split(2) as [typeof others, typeof others]
     const seen = trainer.student.forward(mode === 'matched' ? others : concat([anchors, negatives], 0))
     const of = (clips: typeof others) => trainer.teacher.forward(clips).features
@@ -110,7 +110,7 @@ for (const mode of ['clean', 'matched'] as const)
       negative: of(negatives),
     })
     const want = await Promise.all([losses.total, losses.cce, losses.sti, losses.da].map((x) => x.item()))
-    const got = await trainer.step(batch(c))
+    const got = await trainer.step(await batch(c))
     const error = relativeError([got.loss, got.cce, got.sti, got.da], want)
     assert.ok(error < 1e-6, `${error}`)
   })
@@ -119,7 +119,7 @@ training('a batch in parts gives the losses and the update of the whole', async 
   const run = async (micro: number) => {
     const c = config({ ...still, optim: { micro, batch: 2, lr: 1e-3, eps: 1e-3 } })
     const trainer = newTrainer(c)
-    const losses = await trainer.step(batch(c))
+    const losses = await trainer.step(await batch(c))
     return { losses: Object.values(losses), state: flat(await student(trainer)) }
   }
   const [whole, parts] = [await run(0), await run(1)]
@@ -131,12 +131,12 @@ training('a run that goes on from its state takes the very steps that it would h
   const c = config()
   const file = join(folder, 'state.safetensors')
   const first = newTrainer(c)
-  await first.step(batch(c, 0))
+  await first.step(await batch(c, 0))
   await saveState(file, first, { epoch: 1 })
-  await first.step(batch(c, 1))
+  await first.step(await batch(c, 1))
   const second = newTrainer(c)
   assert.equal(await loadState(file, second), { epoch: 1 })
-  await second.step(batch(c, 1))
+  await second.step(await batch(c, 1))
   assert.equal(flat(await student(second)), flat(await student(first)))
   assert.equal(flat(await teacher(second)), flat(await teacher(first)))
 })

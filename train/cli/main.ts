@@ -2,13 +2,16 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { augmentCommand } from './commands/augment.ts'
+import { configCommand } from './commands/config.ts'
 import { demoCommand } from './commands/demo.ts'
 import { devicesCommand } from './commands/devices.ts'
+import { evalCommand } from './commands/eval.ts'
 import { goldenCommand } from './commands/golden.ts'
 import { prepareCommand } from './commands/prepare.ts'
 import { scanCommand } from './commands/scan.ts'
 import { scoreCommand } from './commands/score.ts'
 import { synthCommand } from './commands/synth.ts'
+import { trainCommand } from './commands/train.ts'
 import { tuneCommand } from './commands/tune.ts'
 import { EXIT, runMain, UserError } from './errors.ts'
 
@@ -19,6 +22,9 @@ const COMMANDS = [
   synthCommand,
   scanCommand,
   prepareCommand,
+  trainCommand,
+  evalCommand,
+  configCommand,
   augmentCommand,
   tuneCommand,
   devicesCommand,
@@ -68,6 +74,8 @@ const USER_FAULTS = new Set([
   'DeviceError',
   'SafetensorsError',
   'CheckpointError',
+  'ConfigError',
+  'VitError',
   'LimitError',
   'OutOfMemoryError',
 ])

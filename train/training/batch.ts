@@ -6,7 +6,7 @@ import type { ClipRef, Triplet } from '../data/triplets.ts'
 /** Frames of clips, as a preprocessed data set holds them. */
 export interface ClipSource {
   /** A clip as [T, M, M, 3] bytes. */
-  frames(ref: ClipRef): Uint8Array
+  frames(ref: ClipRef): Uint8Array | Promise<Uint8Array>
 }
 
 export interface ClipShape {
@@ -37,24 +37,20 @@ export interface Batch {
 }
 
 /** A batch from triplets; everything random in it follows from (seed, step). */
-export function makeBatch(
+export async function makeBatch(
   triplets: readonly Triplet[],
   source: ClipSource,
   shape: ClipShape,
   settings: AugmentSettings,
   seed: number,
   step: number,
-): Batch {
+): Promise<Batch> {
   const random = new HostRandom(seed, step + 1)
-  const load = (refs: ClipRef[]) =>
-    clipTensor(
-      refs.map((r) => source.frames(r)),
-      shape,
-    )
+  const load = async (refs: ClipRef[]) => clipTensor(await Promise.all(refs.map((r) => source.frames(r))), shape)
   const drawn = drawAugmentation(random, 2 * triplets.length, shape.frames, settings)
   return {
-    anchors: load(triplets.map((t) => t.anchor)),
-    others: load([...triplets.map((t) => t.positive), ...triplets.map((t) => t.negative)]),
+    anchors: await load(triplets.map((t) => t.anchor)),
+    others: await load([...triplets.map((t) => t.positive), ...triplets.map((t) => t.negative)]),
     drawn: augmentTensors(drawn, settings),
   }
 }

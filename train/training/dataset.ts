@@ -1,4 +1,4 @@
-/** Prepared videos in memory, as the trainer and the evaluation read them: T frames of M×M of every clip. */
+/** Prepared videos as the trainer and the evaluation read them: T frames of M×M of every clip, loaded when they are needed. */
 
 import type { ClipRef } from '../data/triplets.ts'
 import { type VideoEntry, videoKey } from '../data/types.ts'
@@ -8,52 +8,98 @@ import type { ClipSource } from './batch.ts'
 
 export interface LoadedVideo {
   readonly entry: VideoEntry
+  readonly clipCount: number
   /** [T, M, M, 3] bytes each. */
-  readonly clips: readonly Uint8Array[]
+  clips(): Promise<readonly Uint8Array[]>
 }
 
-/** The crops of a data set; only the frames that the model sees are kept. */
-export class LoadedVideos implements ClipSource {
-  private readonly byKey = new Map<string, LoadedVideo>()
+/** Crops kept in memory; a larger data set is read from its cache again and again. */
+const defaultBytes = 2 * 2 ** 30
 
-  static async load(prepared: readonly PreparedEntry<VideoEntry>[], T: number): Promise<LoadedVideos> {
-    const all = new LoadedVideos()
-    for (const { entry, load } of prepared) {
-      const video = await load()
-      const clips = video.clips.map((_, i) => clipFrames(video, i, T))
-      all.byKey.set(videoKey(entry), { entry, clips })
-    }
-    return all
+/** The crops of a data set. Only the frames that the model sees are kept, of the videos used last. */
+export class LoadedVideos implements ClipSource {
+  private readonly byKey: Map<string, PreparedEntry<VideoEntry>>
+  /** In the order of use. */
+  private readonly kept = new Map<string, Promise<readonly Uint8Array[]>>()
+  private readonly bytes = new Map<string, number>()
+  private total = 0
+
+  constructor(
+    prepared: readonly PreparedEntry<VideoEntry>[],
+    private readonly T: number,
+    private readonly maxBytes = defaultBytes,
+  ) {
+    this.byKey = new Map(prepared.map((video) => [videoKey(video.entry), video]))
   }
 
   /** Videos of these entries that could be prepared, in their order. */
   of(entries: readonly VideoEntry[]): LoadedVideo[] {
-    return entries.flatMap((e) => {
-      const video = this.byKey.get(videoKey(e))
+    return entries.flatMap((entry) => {
+      const key = videoKey(entry)
+      const video = this.byKey.get(key)
       // The entry given counts: its label may have been shuffled since.
-      return video ? [{ entry: e, clips: video.clips }] : []
+      return video ? [{ entry, clipCount: video.clips, clips: () => this.load(key) }] : []
     })
   }
 
   clipCount(entry: VideoEntry): number {
-    return this.byKey.get(videoKey(entry))?.clips.length ?? 0
+    return this.byKey.get(videoKey(entry))?.clips ?? 0
   }
 
-  frames({ video, clip }: ClipRef): Uint8Array {
-    const found = this.byKey.get(videoKey(video))?.clips[clip]
-    if (!found) throw new Error(`clip ${clip} of ${videoKey(video)} was not prepared`)
+  async frames({ video, clip }: ClipRef): Promise<Uint8Array> {
+    const key = videoKey(video)
+    const found = this.byKey.has(key) ? (await this.load(key))[clip] : undefined
+    if (!found) throw new Error(`clip ${clip} of ${key} was not prepared`)
     return found
   }
+
+  private load(key: string): Promise<readonly Uint8Array[]> {
+    const known = this.kept.get(key)
+    this.kept.delete(key)
+    const clips = known ?? this.read(key)
+    this.kept.set(key, clips)
+    return clips
+  }
+
+  private async read(key: string): Promise<readonly Uint8Array[]> {
+    const video = await this.byKey.get(key)!.load()
+    const clips = video.clips.map((_, i) => clipFrames(video, i, this.T))
+    const bytes = clips.reduce((sum, clip) => sum + clip.byteLength, 0)
+    this.bytes.set(key, bytes)
+    this.total += bytes
+    for (const old of this.kept.keys()) {
+      if (this.total <= this.maxBytes) break
+      const size = this.bytes.get(old)
+      // What is still being read is not forgotten, nor what was asked for just now.
+      if (size === undefined || old === key) continue
+      this.kept.delete(old)
+      this.bytes.delete(old)
+      this.total -= size
+    }
+    return clips
+  }
 }
+
+/** Videos whose clips are scored together. */
+const together = 16
 
 /** Scores of every clip of the videos, from a function that gives fake logits. */
 export async function scoreVideos(
   videos: readonly LoadedVideo[],
   logits: (clips: readonly Uint8Array[]) => Promise<number[]>,
+  onVideo?: (done: number) => void,
 ): Promise<ClipScore[]> {
-  const values = await logits(videos.flatMap((v) => v.clips))
-  let at = 0
-  return videos.flatMap(({ entry, clips }) =>
-    clips.map(() => ({ video: videoKey(entry), label: entry.label, method: entry.method, logit: values[at++]! })),
-  )
+  const scores: ClipScore[] = []
+  for (let at = 0; at < videos.length; at += together) {
+    const part = videos.slice(at, at + together)
+    const clips = await Promise.all(part.map((video) => video.clips()))
+    const values = await logits(clips.flat())
+    let next = 0
+    part.forEach(({ entry }, i) => {
+      const { label, method } = entry
+      for (const _ of clips[i]!) scores.push({ video: videoKey(entry), label, method, logit: values[next++]! })
+    })
+    onVideo?.(at + part.length)
+  }
+  return scores
 }

@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly rehearsal: boolean
   /** Go on from state.safetensors in `out`. */
   readonly resume?: boolean
+  /** Gives a fresh trainer other weights than random ones. */
+  readonly initialise?: (trainer: Trainer) => Promise<void>
   readonly onStep?: (done: number, total: number, note: string) => void
   readonly onEpoch?: (line: string) => void
   readonly signal?: AbortSignal
@@ -65,6 +67,7 @@ export async function trainRun(
 
   let progress: Progress = { epoch: 0, history: [], validation: [], bestEpoch: 0, bestAuc: -1, bestLogLoss: 0 }
   if (options.resume && (await exists(stateFile))) progress = (await loadState(stateFile, trainer)) as Progress
+  else await options.initialise?.(trainer)
   const began = performance.now()
   const shape = { frames: config.T, side: config.M }
 
@@ -74,7 +77,7 @@ export async function trainRun(
       const triplets = Array.from({ length: config.optim.batch }, (_, j) =>
         sampler.at(epoch, i * config.optim.batch + j),
       )
-      const batch = makeBatch(triplets, videos, shape, config.augment, seed, trainer.steps)
+      const batch = await makeBatch(triplets, videos, shape, config.augment, seed, trainer.steps)
       const losses = await trainer.step(batch)
       progress.history.push({
         step: trainer.steps,

@@ -57,7 +57,7 @@ export class Trainer {
       decays,
     })
     this.teacherStorage = nn.flatten(this.teacher)
-    optim.copyParameters(this.teacherStorage, this.optimizer.flat)
+    this.copyToTeacher()
     this.noise = new Generator(seed)
     this.runStep = compile((...inputs: Tensor[]) => this.recordStep(inputs), 'training step')
   }
@@ -108,6 +108,11 @@ export class Trainer {
       gradients: grad(total.mul(share), this.student as object),
       losses: stack([total, cce, sti, da]).mul(share),
     }
+  }
+
+  /** Makes the teacher a copy of the student: at the beginning, and when the student was given other weights. */
+  copyToTeacher(): void {
+    optim.copyParameters(this.teacherStorage, this.optimizer.flat)
   }
 
   /** Steps taken so far. */

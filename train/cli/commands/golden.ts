@@ -11,7 +11,7 @@ export const goldenCommand: Action = (program, setExit) => {
     .command('golden')
     .description('compare values, losses and every gradient with a golden file')
     .argument('<file>', 'golden file (.safetensors)')
-    .addOption(new Option('--diffuse <way>', 'to Sᵗ; both unless given').choices(['spectral', 'power']))
+    .addOption(new Option('--diffuse <way>', 'to Sᵗ; both unless given').choices(['spectral', 'power', 'auto']))
     .addOption(adapterOption())
     .action(async (file: string, { adapter, diffuse }: { adapter: AdapterKind; diffuse?: DiffuseWay }) => {
       const { formatGolden, runGolden } = await import('../../golden.ts')
