@@ -62,7 +62,7 @@ export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Vari
 
   if (caps.software) {
     const registers = [register(8, 1), register(4, 2)]
-    const broadcasts = subgroupUsable(caps) ? softwareRows(problem).flatMap((rows) => subgroup(rows)) : []
+    const broadcasts = subgroupUsable(caps) ? softwareRows(problem, caps).flatMap((rows) => subgroup(rows)) : []
     return n > 8 ? [...broadcasts, ...registers] : [...registers, ...broadcasts]
   }
 
@@ -80,11 +80,13 @@ export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Vari
 }
 
 /** Rows of the subgroup tier on a CPU adapter, the best guess first. */
-function softwareRows(problem: MatmulProblem): SubgroupRows[] {
+function softwareRows(problem: MatmulProblem, caps: Capabilities): SubgroupRows[] {
   const { m, n, k } = problem
   const flops = 2 * batchCount(problem) * m * n * k
-  // More rows compile longer, 0.2 s for 8 and 0.8 s for 32: small products are not worth it.
-  const candidates: SubgroupRows[] = flops < 8e6 ? [8] : flops < 4e7 ? [8, 16] : [8, 16, 24, 32]
+  // More rows compile longer, 0.2 s for 8 and 0.8 s for 32: small products are not worth it, nor are SwiftShader's 4 lanes,
+  // each of which would load twice as much.
+  const candidates: SubgroupRows[] =
+    flops < 8e6 || caps.subgroupMinSize < 8 ? [8] : flops < 4e7 ? [8, 16] : [8, 16, 24, 32]
   // Measured time of a tile with r rows, in rows' worth of arithmetic: its loads cost as much as 7.5 rows.
   const time = (rows: number): number => Math.ceil(m / rows) * (rows + 7.5)
   return candidates.sort((r, s) => time(r) - time(s)).slice(0, 2)
