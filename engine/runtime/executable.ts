@@ -81,6 +81,9 @@ export class Pipelines {
 /** Host bytes that a launch takes, roughly: its text is shared, its bind groups and arguments are not. */
 const launchBytes = 4096
 
+/** Bind groups kept a step: results alternate between a few buffers. */
+const keptGroups = 4
+
 /** Buffers of one run, by which bind groups are cached. */
 export interface Bound {
   readonly leaves: readonly Storage[]
@@ -97,7 +100,8 @@ export class Executable {
   private readonly uniformOffsets: number[] = []
   /** Buffers of leaves that live in host memory: the plan's own, filled before each run. */
   private readonly uploads = new Map<number, GPUBuffer>()
-  private readonly groups = new Map<string, GPUBindGroup[]>()
+  /** Bind groups of every step, the one used last first. */
+  private readonly groups: { readonly buffers: readonly GPUBuffer[]; readonly group: GPUBindGroup }[][]
   /** Typical duration in ms, learned; lets waiting be quiet. */
   duration = 0
   /** Runs so far. */
@@ -115,6 +119,7 @@ export class Executable {
     hostLeaves: readonly { index: number; leaf: Node }[],
     readonly label: string,
   ) {
+    this.groups = plan.steps.map(() => [])
     const align = device.limits.minUniformBufferOffsetAlignment
     let offset = 0
     for (const step of plan.steps) {
@@ -170,30 +175,38 @@ export class Executable {
     return this.uploads.get(index)
   }
 
-  /** Bind groups for these buffers, from the cache where they were bound before. */
+  /** Bind groups for these buffers. Only steps that meet buffers which they were not bound to lately get new ones. */
   bind(bound: Bound): GPUBindGroup[] {
     const slots = this.memory.slots(this.plan.slots, this.label)
-    const key = `${bound.leaves.map((s) => s?.id ?? 0).join()}|${bound.results.map((s) => s.id).join()}|${slots.map((s) => s.id).join()}`
-    const known = this.groups.get(key)
-    if (known) return known
-    const groups = this.plan.steps.map((step, i) => {
-      const entries: GPUBindGroupEntry[] = step.args.map((ref, binding) => ({
-        binding,
-        resource: this.resource(ref, bound, slots),
-      }))
-      const words = step.program.uniforms.byteLength
-      if (words) {
-        const size = Math.ceil(words / 16) * 16
-        entries.push({
-          binding: entries.length,
-          resource: { buffer: this.uniforms!, offset: this.uniformOffsets[i]!, size },
-        })
-      }
-      return this.device.createBindGroup({ layout: this.compiled[i]!.layout, entries, label: step.program.label })
+    return this.plan.steps.map(({ args }, i) => {
+      const made = this.groups[i]!
+      const at = made.findIndex(({ buffers }) =>
+        args.every((ref, k) => this.bufferOf(ref, bound, slots) === buffers[k]),
+      )
+      if (at === 0) return made[0]!.group
+      const [known] = at > 0 ? made.splice(at, 1) : []
+      const entry = known ?? this.makeGroup(i, bound, slots)
+      made.unshift(entry)
+      if (made.length > keptGroups) made.pop()
+      return entry.group
     })
-    if (this.groups.size >= 16) this.groups.delete(this.groups.keys().next().value!)
-    this.groups.set(key, groups)
-    return groups
+  }
+
+  private makeGroup(i: number, bound: Bound, slots: readonly Resource[]) {
+    const { args, program } = this.plan.steps[i]!
+    const entries: GPUBindGroupEntry[] = args.map((ref, binding) => ({
+      binding,
+      resource: this.resource(ref, bound, slots),
+    }))
+    if (program.uniforms.byteLength) {
+      const size = Math.ceil(program.uniforms.byteLength / 16) * 16
+      entries.push({
+        binding: entries.length,
+        resource: { buffer: this.uniforms!, offset: this.uniformOffsets[i]!, size },
+      })
+    }
+    const group = this.device.createBindGroup({ layout: this.compiled[i]!.layout, entries, label: program.label })
+    return { buffers: args.map((ref) => this.bufferOf(ref, bound, slots)), group }
   }
 
   /** What the storage bindings of step `i` are filled with, in order. */
@@ -202,13 +215,15 @@ export class Executable {
     return this.plan.steps[i]!.args.map((ref) => this.resource(ref, bound, slots))
   }
 
+  private bufferOf(ref: BufferRef, bound: Bound, slots: readonly Resource[]): GPUBuffer {
+    if (ref.kind === 'slot') return slots[ref.slot]!.buffer
+    if (ref.kind === 'result') return bound.results[ref.index]!.buffer
+    return this.uploads.get(ref.index) ?? bound.leaves[ref.index]!.buffer
+  }
+
   private resource(ref: BufferRef, bound: Bound, slots: readonly Resource[]): GPUBufferBinding {
-    if (ref.kind === 'slot')
-      return { buffer: slots[ref.slot]!.buffer, offset: ref.offset, size: Math.max(4, ref.bytes) }
-    const buffer =
-      ref.kind === 'result'
-        ? bound.results[ref.index]!.buffer
-        : (this.uploads.get(ref.index) ?? bound.leaves[ref.index]!.buffer)
+    const buffer = this.bufferOf(ref, bound, slots)
+    if (ref.kind === 'slot') return { buffer, offset: ref.offset, size: Math.max(4, ref.bytes) }
     return ref.window ? { buffer, offset: ref.window.offset, size: ref.window.bytes } : { buffer }
   }
 
@@ -248,7 +263,7 @@ export class Executable {
   private destroy(): void {
     this.uniforms?.destroy()
     for (const buffer of this.uploads.values()) buffer.destroy()
-    this.groups.clear()
+    for (const made of this.groups) made.length = 0
   }
 }
 
