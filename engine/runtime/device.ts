@@ -25,6 +25,7 @@ import type { Observer } from './observer.ts'
 import { Plans } from './plans.ts'
 import { Readback } from './readback.ts'
 import { abandon, canonical, checkAlive, checkUsable, reassign, settle, writeThrough } from './settle.ts'
+import { type Staged, Staging } from './staging.ts'
 import { Memory, type MemoryStats, type Storage } from './storage.ts'
 
 export type HostData = Float32Array | Int32Array | Uint32Array
@@ -66,6 +67,7 @@ export class Device {
   private readonly faults: Faults
   readonly plans = new Plans()
   private readonly readback: Readback
+  private readonly staging: Staging
   private line: Promise<unknown> = Promise.resolve()
   /** Remembers and measures which variants of the kernels are fastest here. */
   readonly tuner: Tuner
@@ -89,6 +91,7 @@ export class Device {
     this.memory = new Memory(this.gpu, this.faults)
     this.pipelines = new Pipelines(this.gpu, this.faults)
     this.readback = new Readback(this.gpu, this.memory, this.faults)
+    this.staging = new Staging(this.memory, this.faults)
     this.tuner = new Tuner(this, store)
   }
 
@@ -196,7 +199,9 @@ export class Device {
     checkUsable(node, this.memory, this.faults)
     const count = numel(node.shape)
     const bytes = Math.max(4, Math.ceil((count * byteSize(node.dtype)) / 4) * 4)
-    return fromBytes(await this.readback.read((node.storage as Storage).buffer, bytes), node.dtype, count)
+    const storage = node.storage as Storage
+    const copy = await this.staging.read(storage, bytes)
+    return fromBytes(copy ?? (await this.readback.read(storage.buffer, bytes)), node.dtype, count)
   }
 
   /** Plan of these nodes with the assignments that are due, from the cache where the structure is known. */
@@ -318,8 +323,9 @@ export class Device {
     const began = performance.now()
     executable.hold()
     let results: Storage[] = []
+    let staged: Staged | undefined
     try {
-      results = await this.affording(() => this.allocate(executable.plan, label))
+      ;({ results, staged } = await this.affording(() => this.allocate(executable.plan, label)))
       const number = this.faults.begin()
       for (const storage of results) storage.run = number
       leaves.forEach((leaf, i) => {
@@ -331,7 +337,10 @@ export class Device {
       this.faults.check()
       if (this.observer)
         await this.faults.guard(this.observer.submit({ executable, groups, bound, leaves, label, began }))
-      else executable.submit(groups)
+      else {
+        executable.submit(groups, (encoder) => staged && this.staging.encode(encoder, staged))
+        staged = undefined
+      }
       this.faults.submits++
       this.faults.check()
       return results
@@ -339,19 +348,24 @@ export class Device {
       for (const storage of results) storage.dispose()
       throw error
     } finally {
+      if (staged) this.staging.cancel(staged)
       executable.release()
     }
   }
 
-  /** New buffers for a plan's results; sees to it that there are buffers for its intermediates. @throws OutOfMemoryError */
-  private async allocate(plan: Plan, label: string): Promise<Storage[]> {
+  /**
+   * New buffers for a plan's results, and where copies of the small ones go; sees to it that there are buffers for its intermediates.
+   * @throws OutOfMemoryError
+   */
+  private async allocate(plan: Plan, label: string): Promise<{ results: Storage[]; staged: Staged | undefined }> {
     const results: Storage[] = []
     try {
-      await this.memory.granted(() => {
+      const staged = await this.memory.granted(() => {
         for (const { bytes } of plan.results) results.push(this.memory.allocate(bytes, `a result of ${label}`))
         this.memory.slots(plan.slots, label)
+        return this.staging.room(results)
       })
-      return results
+      return { results, staged }
     } catch (error) {
       for (const storage of results) storage.dispose()
       throw error
@@ -424,6 +438,7 @@ export class Device {
     this.plans.clear()
     this.memory.trim()
     this.readback.trim()
+    this.staging.trim()
   }
 
   /** Ends everything under way with DeviceLostError and frees all memory of the device. */

@@ -227,14 +227,15 @@ export class Executable {
     return ref.window ? { buffer, offset: ref.window.offset, size: ref.window.bytes } : { buffer }
   }
 
-  /** Encodes every step into a pass of its own and submits it. */
-  submit(groups: readonly GPUBindGroup[]): void {
+  /** Encodes every step into a pass of its own, then what `also` adds, and submits it all at once. */
+  submit(groups: readonly GPUBindGroup[], also?: (encoder: GPUCommandEncoder) => void): void {
     const encoder = this.device.createCommandEncoder()
     if (this.plan.steps.length) {
       const pass = encoder.beginComputePass()
       this.encode(pass, groups)
       pass.end()
     }
+    also?.(encoder)
     this.device.queue.submit([encoder.finish()])
   }
 
