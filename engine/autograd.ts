@@ -2,6 +2,7 @@
  * Reverse-mode differentiation as a transformation of the graph: walks the nodes backwards and records each op's vjp in
  * ordinary ops. Nothing runs here, and the result can be differentiated again.
  */
+import { autocast } from './autocast.ts'
 import { isFloat } from './dtype.ts'
 import { Node } from './graph.ts'
 import { add, cast, concat, full } from './ops/build.ts'
@@ -58,6 +59,11 @@ function recomputed(node: Node): Node {
  * @throws ShapeError when the loss is not a scalar and no seed is given
  */
 export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[] {
+  // Gradients follow the dtypes that were recorded, not the policy of where they are asked for.
+  return autocast('f32', () => backward(loss, wrt, seed))
+}
+
+function backward(loss: Node, wrt: readonly Node[], seed?: Node): Node[] {
   if (!isFloat(loss.dtype)) throw new ShapeError(`grad: the loss must be a float tensor, got ${loss.dtype}`)
   if (!seed && loss.shape.some((d) => d !== 1))
     throw new ShapeError(

@@ -1,5 +1,6 @@
 /** Functions of several tensors that are compositions of the ops: einsum, distances, resizing, directional pooling. */
 
+import { autocast } from './autocast.ts'
 import { tensor } from './create.ts'
 import * as b from './ops/build.ts'
 import { formatShape, numel, ShapeError } from './shape.ts'
@@ -111,7 +112,8 @@ export function pairwiseSquaredDistances(x: Tensor, y: Tensor = x): Tensor {
       `pairwiseSquaredDistances: needs [..., n, d] and [..., m, d], got ${formatShape(x.shape)} and ${formatShape(y.shape)}`,
     )
   const squares = x.square().sum(-1, true).add(y.square().sum(-1, true).transpose())
-  return squares.sub(x.matmul(y.transpose()).mul(2)).maximum(0)
+  // Differences of large numbers: autocast would leave little of them.
+  return squares.sub(autocast('f32', () => x.matmul(y.transpose())).mul(2)).maximum(0)
 }
 
 export type ResizeMode = 'nearest' | 'bilinear' | 'bicubic'
@@ -155,8 +157,10 @@ export function resize(x: Tensor, height: number, width: number, mode: ResizeMod
   const [h, w] = [x.shape.at(-2)!, x.shape.at(-1)!]
   if (height < 1 || width < 1 || h < 1 || w < 1)
     throw new ShapeError(`resize: ${formatShape([h, w])} to ${formatShape([height, width])}: sizes must be at least 1`)
-  const along = w === width ? x : x.matmul(tensor(resizeMatrix(w, width, mode), [width, w]).transpose())
-  return h === height ? along : tensor(resizeMatrix(h, height, mode), [height, h]).matmul(along)
+  return autocast('f32', () => {
+    const along = w === width ? x : x.matmul(tensor(resizeMatrix(w, width, mode), [width, w]).transpose())
+    return h === height ? along : tensor(resizeMatrix(h, height, mode), [height, h]).matmul(along)
+  })
 }
 
 export interface DirectionalPool {

@@ -1,5 +1,6 @@
 /** The tensor engine: lazy tensors with gradients, planned and run on WebGPU. */
 
+export { autocast } from './autocast.ts'
 export * from './autodiff.ts'
 export { gradNodes } from './autograd.ts'
 export { compile } from './compile.ts'

@@ -3,6 +3,7 @@
  * dS = Q [ (Qᵀ sym(G) Q) ∘ Γ ] Qᵀ, Γ_ab = (f(λ_a) − f(λ_b))/(λ_a − λ_b), f′(λ_a) where they meet
  * (Daleckii and Krein 1965; Higham, "Functions of matrices", theorem 3.11).
  */
+import { autocast } from './autocast.ts'
 import type { Node } from './graph.ts'
 import * as b from './ops/build.ts'
 import { formatShape, ShapeError } from './shape.ts'
@@ -27,10 +28,13 @@ function dividedPower(p: Node, q: Node, t: number): Node {
 /** Sᵗ of symmetric S [..., n, n] through its eigendecomposition (Jacobi), in f32; whole t ≥ 1. */
 export function spectralPower(s: Tensor, t: number): Tensor {
   if (!Number.isInteger(t) || t < 1) throw new ShapeError(`spectralPower: t must be a whole number ≥ 1, got ${t}`)
-  const n = s.shape.at(-1)
-  if (s.rank < 2 || n !== s.shape.at(-2))
+  if (s.rank < 2 || s.shape.at(-1) !== s.shape.at(-2))
     throw new ShapeError(`spectralPower: needs square matrices, got ${formatShape(s.shape)}`)
-  if (s.dtype === 'f16') return spectralPower(s.cast('f32'), t)
+  return autocast('f32', () => throughEigenvalues(s.cast('f32'), t))
+}
+
+function throughEigenvalues(s: Tensor, t: number): Tensor {
+  const n = s.shape.at(-1)
   const q = b.pick(b.record('eigh', [s.node], {}), 1)
   const batch = s.shape.slice(0, -2)
   // Rayleigh quotients: their error is the square of the vectors' error, and the power multiplies it by t.
@@ -46,11 +50,15 @@ export function spectralPower(s: Tensor, t: number): Tensor {
   return new Tensor(b.record('withGradient', [value, s.node], { vjp }))
 }
 
-/** Sᵗ by repeated squaring; whole t ≥ 1. */
+/** Sᵗ by repeated squaring, whatever autocast says in the dtype of S; whole t ≥ 1. */
 export function matrixPower(s: Tensor, t: number): Tensor {
   if (!Number.isInteger(t) || t < 1) throw new ShapeError(`matrixPower: t must be a whole number ≥ 1, got ${t}`)
+  return autocast('f32', () => bySquaring(s, t))
+}
+
+function bySquaring(s: Tensor, t: number): Tensor {
   if (t === 1) return s
-  const half = matrixPower(s, t >> 1)
+  const half = bySquaring(s, t >> 1)
   const even = half.matmul(half)
   return t & 1 ? even.matmul(s) : even
 }

@@ -2,6 +2,7 @@
  * The tensor that programs hold: a node of the graph with methods. Recording an op computes nothing; `data()`, `item()` and
  * `realize()` run whatever is needed, in one submit.
  */
+import { castsToHalf } from './autocast.ts'
 import { gradNodes } from './autograd.ts'
 import { type Averaged, type DType, type IndexDType, isFloat, type NumberKind, type Promote } from './dtype.ts'
 import type { Node } from './graph.ts'
@@ -463,18 +464,28 @@ export class Tensor<out D extends DType = any> {
     return new Tensor(b.mean(this.node, axes, keepDims))
   }
 
+  /** `f` of this in f32: squares and their sums leave the range of half precision. Rounded after, unless autocast wants f32. */
+  private inF32(f: (x: Tensor) => Tensor): Tensor {
+    if (this.dtype !== 'f16') return f(this.plain)
+    const result = f(new Tensor(b.cast(this.node, 'f32')))
+    return castsToHalf() ? result : result.cast('f16')
+  }
+
   /** Biased (divided by n) unless `correction` is 1. */
   variance(axes?: Axes, keepDims = false, correction = 0): Tensor<Averaged<D>> {
-    const centred = this.plain.sub(this.mean(axes, true))
-    const total = centred.square().sum(axes, keepDims)
-    return total.div(this.size / total.size - correction)
+    return this.inF32((x) => {
+      const total = x.sub(x.mean(axes, true)).square().sum(axes, keepDims)
+      return total.div(this.size / total.size - correction)
+    })
   }
 
   /** Euclidean norm. Its gradient at 0 is taken as 0. */
   norm(axes?: Axes, keepDims = false): Tensor<D> {
-    const squares = this.plain.square().sum(axes, keepDims)
-    const zero = squares.equal(0)
-    return where(zero, 0, where(zero, 1, squares).sqrt())
+    return this.inF32((x) => {
+      const squares = x.square().sum(axes, keepDims)
+      const zero = squares.equal(0)
+      return where(zero, 0, where(zero, 1, squares).sqrt())
+    })
   }
 
   logsumexp(axes?: Axes, keepDims = false): Tensor<D> {
@@ -535,7 +546,7 @@ export class Tensor<out D extends DType = any> {
 
   /** x/√(mean(x²) + ε)·weight over the last axis. */
   rmsNorm(weight: Tensor, epsilon = 1e-6): Tensor<D> {
-    return this.plain.mul(this.plain.square().mean(-1, true).add(epsilon).rsqrt()).mul(weight)
+    return this.inF32((x) => x.mul(x.square().mean(-1, true).add(epsilon).rsqrt())).mul(weight)
   }
 
   /** This as queries: softmax(q kᵀ·scale + bias) v over [batch…, length, heads, d]. */
@@ -581,10 +592,12 @@ export class Tensor<out D extends DType = any> {
 
   /** u·v / max(‖u‖‖v‖, ε) along `axis`. */
   cosineSimilarity<E extends DType>(x: Tensor<E>, axis = -1, epsilon = 1e-8): Tensor<Promote<D, E>> {
-    return this.plain
-      .mul(x)
-      .sum(axis)
-      .div(this.norm(axis).mul(x.norm(axis)).maximum(epsilon))
+    return this.inF32((own) =>
+      own
+        .mul(x)
+        .sum(axis)
+        .div(own.norm(axis).mul(x.norm(axis)).maximum(epsilon)),
+    )
   }
 }
 

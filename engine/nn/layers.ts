@@ -39,7 +39,9 @@ export class Linear {
 
   /** [..., in] → [..., out] */
   call(x: Tensor): Tensor {
-    return x.matmul(this.weight.transpose()).add(this.bias)
+    const y = x.matmul(this.weight.transpose())
+    // In the product's dtype. Expanded first: the bias's gradient is summed in f32.
+    return y.add(y.dtype === 'f16' ? this.bias.expand(y.shape).cast('f16') : this.bias)
   }
 }
 

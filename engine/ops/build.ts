@@ -2,6 +2,7 @@
  * Functions that record ops: the vocabulary in which tensors, gradients and layers are written. Each checks shapes at once.
  * Few primitives, sugar on top: everything below "sugar" is made of what stands above it.
  */
+import { castsToHalf } from '../autocast.ts'
 import { type DType, type HostArray, promote } from '../dtype.ts'
 import { createNode, type Node } from '../graph.ts'
 import {
@@ -47,7 +48,38 @@ export const cast = (x: Node, to: DType): Node => (x.dtype === to ? x : record('
 
 export const bitcast = (x: Node, to: DType): Node => record('bitcast', [x], { to })
 
-export const unary = (op: UnaryOp, x: Node): Node => record(op, [x], none)
+/** Leave the range of half precision, or its digits, sooner than their operands do. */
+const wideUnary = new Set<UnaryOp>(['exp', 'log', 'rsqrt', 'reciprocal', 'softplus'])
+
+/** Widened where the autocast policy keeps an op in f32. */
+const widened = (x: Node): Node => (castsToHalf() && x.dtype === 'f16' ? cast(x, 'f32') : x)
+
+export const unary = (op: UnaryOp, x: Node): Node => record(op, [wideUnary.has(op) ? widened(x) : x], none)
+
+/** Half-precision copies of flat parameter buffers, one a buffer and step: nodes are replaced by every update. */
+const halfCopies = new WeakMap<Node, Node>()
+
+/** Operand of a product: in half precision where the autocast policy says so. */
+function product(x: Node): Node {
+  if (!castsToHalf() || x.dtype !== 'f32') return x
+  const path: Node[] = []
+  let base = x
+  while (isRearrangement(base)) {
+    path.push(base)
+    base = base.inputs[0]!
+  }
+  const flat = path.at(-1)?.op === 'slice' && base.shape.length === 1 && (base.storage || effectful.has(base.op))
+  if (!flat) return cast(x, 'f16')
+  // A view of a parameter: the same view of the whole buffer's copy. Its gradient goes to the parameter, in f32.
+  let copy = halfCopies.get(base)
+  if (!copy) halfCopies.set(base, (copy = cast(base, 'f16')))
+  const value = path.reduceRight((y, view) => record(view.op as 'slice', [y], view.attrs as OpAttrs['slice']), copy)
+  return record('withGradient', [value, x], { vjp: (dy) => [cast(dy, 'f32')] })
+}
+
+const rearrangements = new Set<OpName>(['reshape', 'permute', 'expand', 'slice'])
+const isRearrangement = (x: Node): boolean => rearrangements.has(x.op) && !x.realized
+const effectful = new Set<OpName>(['assign', 'adamw'])
 
 /** Output `index` of a kernel with several outputs. */
 export function pick(x: Node, index: number): Node {
@@ -110,7 +142,8 @@ function binaryOperands(op: string, a: Node, b: Node): [Node, Node] {
   return [expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)]
 }
 
-export const binary = (op: BinaryOp, a: Node, b: Node): Node => record(op, binaryOperands(op, a, b), none)
+export const binary = (op: BinaryOp, a: Node, b: Node): Node =>
+  record(op, op === 'pow' ? binaryOperands(op, widened(a), widened(b)) : binaryOperands(op, a, b), none)
 
 export function where(condition: Node, a: Node, b: Node): Node {
   const dtype = promote(a.dtype, b.dtype)
@@ -118,7 +151,8 @@ export function where(condition: Node, a: Node, b: Node): Node {
   return record('where', [expand(condition, shape), expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)], none)
 }
 
-export function reduce(op: ReduceOp, x: Node, axes?: number | readonly number[], keepDims = false): Node {
+export function reduce(op: ReduceOp, given: Node, axes?: number | readonly number[], keepDims = false): Node {
+  const x = op === 'sum' || op === 'prod' ? widened(given) : given
   const list = normalizeAxes(axes, x.shape.length, op)
   const node = list.length ? record(op, [x], { axes: list }) : x
   return keepDims
@@ -132,7 +166,8 @@ export function reduce(op: ReduceOp, x: Node, axes?: number | readonly number[],
 export const detach = (x: Node): Node => record('detach', [x], none)
 
 /** ‖batch broadcast‖ matrix product; 1-d operands are treated as a row (left) or a column (right). */
-export function matmul(a: Node, b: Node): Node {
+export function matmul(left: Node, right: Node): Node {
+  const [a, b] = [product(left), product(right)]
   if (a.shape.length === 0 || b.shape.length === 0)
     throw new ShapeError('matmul: scalars have no matrix product; use mul')
   if (a.shape.length === 1)
@@ -176,20 +211,24 @@ export interface AttentionOptions {
 /** softmax(q kᵀ·scale + bias) v over [batch…, length, heads, d]; a query whose keys are all masked gives zeros. */
 export function attention(q: Node, k: Node, v: Node, options: AttentionOptions = {}): Node {
   const { scale = 1 / Math.sqrt(q.shape.at(-1) ?? 1), causal = false, bias, keyMask } = options
-  const inputs = [q, k, v]
+  const dtype = [q, k, v]
+    .map(product)
+    .map((x) => x.dtype)
+    .reduce(promote)
+  const inputs = [q, k, v].map((x) => cast(product(x), dtype))
   if (bias) inputs.push(cast(bias, 'f32'))
   if (keyMask) inputs.push(cast(keyMask, 'f32'))
   return record('attention', inputs, { scale, causal, hasBias: !!bias, hasMask: !!keyMask })
 }
 
 export const layerNorm = (x: Node, gamma: Node, beta: Node, epsilon = 1e-5): Node =>
-  record('layerNorm', [x, cast(gamma, 'f32'), cast(beta, 'f32')], { epsilon })
+  record('layerNorm', [widened(x), cast(gamma, 'f32'), cast(beta, 'f32')], { epsilon })
 
 /** Over the last axis. */
-export const softmax = (x: Node, log = false): Node => record('softmax', [x], { log })
+export const softmax = (x: Node, log = false): Node => record('softmax', [widened(x)], { log })
 
 export const conv2d = (x: Node, weight: Node, bias: Node | undefined, attrs: Conv2dAttrs): Node =>
-  record('conv2d', bias ? [x, weight, bias] : [x, weight], attrs)
+  record('conv2d', [product(x), product(weight), ...(bias ? [bias] : [])], attrs)
 
 // ── sugar ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -218,7 +257,7 @@ export function mean(x: Node, axes?: number | readonly number[], keepDims = fals
   const count = list.reduce((a, i) => a * x.shape[i]!, 1)
   // In f32, also of halves: their sum may overflow where the mean does not.
   const average = scale(reduce('sum', cast(x, 'f32'), list, keepDims), 1 / count)
-  return x.dtype === 'f16' ? cast(average, 'f16') : average
+  return x.dtype === 'f16' && !castsToHalf() ? cast(average, 'f16') : average
 }
 
 /** Sums a gradient back to the shape its operand had before broadcasting. */
@@ -226,7 +265,8 @@ export function unbroadcast(x: Node, shape: Shape): Node {
   if (sameShape(x.shape, shape)) return x
   const extra = x.shape.length - shape.length
   const axes = x.shape.flatMap((d, i) => (i < extra || (shape[i - extra] === 1 && d !== 1) ? [i] : []))
-  return reshape(axes.length ? reduce('sum', x, axes) : x, shape)
+  // Halves are summed in f32 and rounded once, however the sum is computed.
+  return reshape(axes.length ? cast(reduce('sum', cast(x, 'f32'), axes), x.dtype) : x, shape)
 }
 
 /** Elements `index` along `axis`, the axis dropped. */

@@ -306,7 +306,7 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
     const [x, w, bias] = n.inputs as [Node, Node, Node | undefined]
     const dx = b.record('conv2dGradInput', [dy, w], { ...n.attrs, inputShape: x.shape })
     const dw = b.record('conv2dGradWeight', [x, dy], { ...n.attrs, weightShape: w.shape })
-    return bias ? [dx, dw, sum(dy, [0, 2, 3])] : [dx, dw]
+    return bias ? [dx, dw, sum(cast(dy, 'f32'), [0, 2, 3])] : [dx, dw]
   },
   conv2dGradInput: firstOrder('conv2d'),
   conv2dGradWeight: firstOrder('conv2d'),

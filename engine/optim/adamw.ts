@@ -10,6 +10,7 @@ import { currentDevice } from '../runtime/device.ts'
 import { registerAssigned } from '../runtime/settle.ts'
 import { type Shape, ShapeError } from '../shape.ts'
 import { Tensor } from '../tensor.ts'
+import type { LossScaler } from './scaler.ts'
 
 export interface AdamWOptions {
   lr?: number
@@ -20,6 +21,15 @@ export interface AdamWOptions {
   decays?: (name: string, shape: Shape) => boolean
   /** Largest gradient norm; default none. */
   clip?: number
+  /** The gradients are those of `scaler.scale(loss)`. */
+  scaler?: LossScaler
+}
+
+/** Loss scale, good steps since it changed, and the bias corrections of the applied steps. */
+export interface ScalingState {
+  readonly scale: number
+  readonly good: number
+  readonly corrections: readonly [number, number]
 }
 
 export class AdamW {
@@ -32,8 +42,11 @@ export class AdamW {
   private v: Node[]
   /** Per 64 elements: how many belong to a parameter, negative where it does not decay. */
   private readonly blocks: Node[]
-  private readonly options: Required<Omit<AdamWOptions, 'lr' | 'decays'>>
-  /** Norm of the last gradient before clipping; a scalar tensor. */
+  private readonly options: Required<Omit<AdamWOptions, 'lr' | 'decays' | 'scaler'>>
+  readonly scaler: LossScaler | undefined
+  /** 1 − βᵗ for both β, where t counts the steps that a loss scaler let pass: f32[2]. */
+  private corrections: Node | undefined
+  /** Norm of the last gradient before clipping, its loss scale taken out; a scalar tensor. */
   gradientNorm: Tensor | undefined
 
   constructor(module: Module, options: AdamWOptions = {}) {
@@ -48,6 +61,8 @@ export class AdamW {
     const decays = options.decays ?? ((_: string, shape: Shape) => shape.length >= 2)
     this.lr = lr
     this.options = { betas, epsilon, weightDecay, clip }
+    this.scaler = options.scaler
+    if (this.scaler) this.corrections = currentDevice().leafFrom([0, 0], [2], 'f32', 'optimiser state')
     this.m = this.flat.zeros()
     this.v = this.flat.zeros()
     this.blocks = this.flat.blocks(decays)
@@ -65,21 +80,26 @@ export class AdamW {
     }
     const host = b.hostLeaf(words(), [8], 'f32')
     host.refresh = words
-    const norm = b.unary(
+    const scaledNorm = b.unary(
       'sqrt',
       g.map((chunk, i) => sumOfSquares(chunk, this.blocks[i]!)).reduce((total, part) => b.add(total, part)),
     )
+    const unscale = this.scaler?.value.reciprocal().node
+    const norm = unscale ? b.mul(scaledNorm, unscale) : scaledNorm
     this.gradientNorm = new Tensor(norm)
     const limit = this.options.clip
     const factor = Number.isFinite(limit)
       ? b.binary('minimum', b.full([], 1), b.div(b.full([], limit), b.shift(norm, 1e-12)))
       : b.full([], 1)
     // 0 tells the kernel to skip. Tested on the bits: drivers fold comparisons with NaN away.
-    const clip = b.reshape(b.where(b.unary('isFinite', norm), factor, b.full([], 0)), [1])
+    const finite = b.unary('isFinite', norm)
+    const clip = b.reshape(b.where(finite, unscale ? b.mul(factor, unscale) : factor, b.full([], 0)), [1])
+    const hyper = this.scaler ? this.corrected(host, finite) : host
+    this.scaler?.update(finite)
     g.forEach((chunk, i) => {
       const node = b.record(
         'adamw',
-        [this.flat.nodes[i]!, this.m[i]!, this.v[i]!, chunk, host, clip, this.blocks[i]!],
+        [this.flat.nodes[i]!, this.m[i]!, this.v[i]!, chunk, hyper, clip, this.blocks[i]!],
         {},
       )
       const [m, v] = [b.pick(node, 1), b.pick(node, 2)]
@@ -91,23 +111,53 @@ export class AdamW {
     })
   }
 
-  /** Moments by name, for checkpoints. */
+  /** `hyper` with the bias corrections of the steps that were applied: 1 − βᵗ = β·(1 − βᵗ⁻¹) + (1 − β), which loses no digits. */
+  private corrected(hyper: Node, finite: Node): Node {
+    const [beta1, beta2] = this.options.betas
+    const old = this.corrections!
+    const pair = (x: number, y: number) => b.concat([b.full([1], x), b.full([1], y)], 0)
+    const next = b.add(b.mul(old, pair(beta1, beta2)), pair(1 - beta1, 1 - beta2))
+    const assigned = b.record('assign', [old, b.where(finite, next, old)], {})
+    currentDevice().addEffect(assigned)
+    this.corrections = assigned
+    return b.concat([b.narrow(hyper, 0, 0, 5), next, b.narrow(hyper, 0, 7, 8)], 0)
+  }
+
+  /** Moments by name, and what loss scaling keeps, for checkpoints. */
   async state(): Promise<{
     steps: number
     m: Map<string, { shape: Shape; data: Float32Array }>
     v: Map<string, { shape: Shape; data: Float32Array }>
+    scaling?: ScalingState
   }> {
-    return { steps: this.steps, m: await this.flat.read(this.m), v: await this.flat.read(this.v) }
+    const scaling = this.scaler && {
+      ...(await this.scaler.read()),
+      corrections: [...(await currentDevice().read(this.corrections!))] as [number, number],
+    }
+    const [m, v] = [await this.flat.read(this.m), await this.flat.read(this.v)]
+    return { steps: this.steps, m, v, ...(scaling ? { scaling } : {}) }
   }
 
   loadState(state: {
     steps: number
     m: ReadonlyMap<string, { data: ArrayLike<number> }>
     v: ReadonlyMap<string, { data: ArrayLike<number> }>
+    scaling?: ScalingState
   }): void {
+    if (!!state.scaling !== !!this.scaler)
+      throw new Error(
+        state.scaling
+          ? 'AdamW: the saved state is of a run with loss scaling; make the optimiser with a scaler'
+          : 'AdamW: the saved state is of a run without loss scaling; make the optimiser without a scaler',
+      )
     this.steps = state.steps
     this.m = this.flat.assign(this.m, state.m)
     this.v = this.flat.assign(this.v, state.v)
+    if (!state.scaling) return
+    this.scaler!.load(state.scaling)
+    const values = Float32Array.from(state.scaling.corrections)
+    this.corrections = b.record('assign', [this.corrections!, b.hostLeaf(values, [2], 'f32')], {})
+    currentDevice().addEffect(this.corrections)
   }
 }
 

@@ -1,2 +1,3 @@
 /** Optimisers over flat parameter storage. */
 export * from './adamw.ts'
+export * from './scaler.ts'

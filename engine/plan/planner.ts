@@ -55,10 +55,10 @@ export function buildPlan(roots: readonly Node[], sideEffects: readonly Node[], 
     if (forced.size > before) continue
     const ordered = schedule(launches, { part, wanted, limit, fuse })
     const drafting = new Drafting(part, launches.placed, options)
-    const conflict = drafting.run(ordered)
-    if (!conflict) return layOut(drafting.drafts, drafting.temps, part, roots)
-    if (forced.has(conflict)) break
-    forced.add(conflict)
+    const conflicts = drafting.run(ordered)
+    if (!conflicts.length) return layOut(drafting.drafts, drafting.temps, part, roots)
+    for (const value of conflicts) forced.add(value)
+    if (forced.size === before) break
   }
   throw new Error(`planner: an op reads more buffers than this adapter binds at once (${limit})`)
 }
@@ -75,17 +75,17 @@ class Drafting {
     private readonly options: PlannerOptions,
   ) {}
 
-  /** A value that must stand in memory before it is assigned, if one was found; undefined when all is drafted. */
-  run(launches: readonly Launch[]): Node | undefined {
+  /** Values that must stand in memory before they are assigned, where some were found; none when all is drafted. */
+  run(launches: readonly Launch[]): Node[] {
     for (const launch of launches) {
       if (launch.kind === 'kernel') this.kernel(launch)
       else {
         const made = generateLaunch(launch, this.context)
-        if (!made) return launch.segments.flat().find((o) => o.ref.node !== o.value)!.value
+        if (!made) return launch.segments.flat().flatMap((o) => (o.ref.node === o.value ? [] : [o.value]))
         this.push(made.program, made.args, launch)
       }
     }
-    return undefined
+    return []
   }
 
   private get context(): GeneratorContext & LoweringContext {
