@@ -83,6 +83,8 @@ export interface Program {
   /** Bytes of workgroup memory and f32 accumulators a thread keeps, for the benchmark's occupancy estimate. */
   readonly workgroupBytes?: number
   readonly accumulators?: number
+  /** What whoever chose this variant notes about its problem; copies of the program carry it along. */
+  readonly chosen?: object
 }
 
 /** One way to do a problem. The first variant of a list is the heuristic's choice; the tuner measures all of them. */

@@ -8,7 +8,7 @@ import { Trainer } from './training/trainer.ts'
 export const tuningParts = ['score', 'train'] as const
 export type TuningPart = (typeof tuningParts)[number]
 
-export interface TunePresetOptions extends Pick<TuneOptions, 'force' | 'signal' | 'onProgress'> {
+export interface TunePresetOptions extends Pick<TuneOptions, 'force' | 'signal' | 'leastShare' | 'onProgress'> {
   readonly preset: PresetName
   /** Triplets of a training batch. Default: the preset's. */
   readonly clips?: number

@@ -26,12 +26,12 @@ export interface ExpressionOptions {
   readonly clock?: Clock
 }
 
-/** Times every way that agrees with the first, launches alone. */
+/** Times every way that agrees with the first that gives finite values, launches alone. Undefined when none does. */
 export async function measureExpression(
   device: Device,
   { name, ways }: Expression,
   { rounds = 5, clock = (_, __, measure) => measure() }: ExpressionOptions,
-): Promise<Choice> {
+): Promise<Choice | undefined> {
   const rejected: Record<string, string> = {}
   const samples: Record<string, number[]> = {}
   let expected: Float64Array[] | undefined
@@ -46,6 +46,7 @@ export async function measureExpression(
       rejected[way] = (error as Error).message.split('\n')[0]!
     }
   }
+  if (!expected) return undefined
   for (let round = 0; round < rounds; round++)
     for (const [way, times] of Object.entries(samples))
       times.push(await clock(name, way, () => nanoseconds(device, ways[way]!())))

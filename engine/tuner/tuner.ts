@@ -4,7 +4,7 @@
  * An ordinary run never measures: it takes the winner that is known for a problem like the one at hand, else the first variant.
  * `tune` measures the problems of a piece of work; what it finds is kept for the next runs of any program of the same user.
  */
-import type { Program, Variant } from '../../kernels/kernel.ts'
+import type { Variant } from '../../kernels/kernel.ts'
 import { runSubject, type Subject } from '../debug/subject.ts'
 import type { OpenOptions } from '../device/adapter.ts'
 import type { Node } from '../graph.ts'
@@ -28,6 +28,8 @@ export interface TuneOptions {
   readonly force?: boolean
   /** Measurements of each candidate, of which the fastest counts. Default 5. */
   readonly rounds?: number
+  /** Problems of a smaller share of the work's time are left to the heuristic. Default 0.003. */
+  readonly leastShare?: number
   /** Then run the work with and without the winners, and give up those that make the whole slower. */
   readonly confirm?: boolean
   readonly signal?: AbortSignal
@@ -62,11 +64,14 @@ export interface TuneReport {
   readonly whole?: Confirmation
 }
 
-interface Problem {
-  readonly kernel: string
-  readonly problem: string
-  readonly example: string
-  readonly variants: readonly Variant[]
+/** Travels with a chosen program, so that the plans that have it can be asked which problems they pose. */
+class Problem {
+  constructor(
+    readonly kernel: string,
+    readonly problem: string,
+    readonly example: string,
+    readonly variants: readonly Variant[],
+  ) {}
 }
 
 /** A problem with what its bindings are given, how often it is launched and what that takes. */
@@ -76,16 +81,12 @@ interface Found extends Problem {
   nanoseconds: number
 }
 
-/** Problems of a smaller share of the work's time are left to the heuristic. */
-const leastShare = 0.003
-
 export class Tuner {
   mode: TuningMode = 'cached'
   private generation = 0
   private off: ReadonlySet<string> = new Set()
   private readonly choices = new Choices()
   private readonly adapter: string
-  private readonly problems = new WeakMap<Program, Problem>()
   private expressions: Map<string, Expression> | undefined
   private warned = false
 
@@ -121,9 +122,8 @@ export class Tuner {
     const winner = this.winner(kernel, bucket)
     const variant = (winner && variants.find((v) => v.name === winner)) || variants[0]!
     const program = variant.program()
-    if (variants.length > 1)
-      this.problems.set(program, { kernel, problem: bucket, example: exactOf(problem), variants })
-    return program
+    if (variants.length === 1) return program
+    return { ...program, chosen: new Problem(kernel, bucket, exactOf(problem), variants) }
   }
 
   private winner(kernel: string, problem: string): string | undefined {
@@ -242,8 +242,8 @@ export class Tuner {
   /** Adds the problems of a plan that have more than one variant; `spent` are nanoseconds of its steps, where they are known. */
   collect(plan: Plan, leaves: readonly Node[], found: Map<string, Found>, spent: readonly number[] = []): void {
     for (const [step, { program, args }] of plan.steps.entries()) {
-      const problem = this.problems.get(program)
-      if (!problem) continue
+      const problem = program.chosen
+      if (!(problem instanceof Problem)) continue
       const key = `${problem.kernel} ${problem.problem}`
       const known = found.get(key)
       if (known) {
@@ -267,7 +267,7 @@ export class Tuner {
     found: ReadonlyMap<string, Found>,
     total: number,
     deadline: number,
-    { force, rounds = 5, signal, onProgress, clock = (_, __, measure) => measure() }: TuneOptions,
+    { force, leastShare = 0.003, rounds = 5, signal, onProgress, clock = (_, __, measure) => measure() }: TuneOptions,
   ): Promise<TuneReport> {
     const problems: Tuned[] = []
     const skipped: { problem: string; reason: string }[] = []
@@ -287,7 +287,8 @@ export class Tuner {
         problems.push({ ...entry, choice, fresh: false })
         continue
       }
-      const reason = share < leastShare ? `under ${100 * leastShare} % of the time` : 'the time was up'
+      const reason =
+        share < leastShare ? `under ${+(100 * leastShare).toPrecision(3)} % of the time` : 'the time was up'
       if (share < leastShare || performance.now() > deadline) {
         skipped.push({ problem: key, reason })
         continue
@@ -338,6 +339,10 @@ export class Tuner {
       }
       options.onProgress?.(problems.length, problems.length + 1, key)
       const choice = await measureExpression(this.device, expression, options)
+      if (!choice) {
+        skipped.push({ problem: key, reason: 'no way gives finite values' })
+        continue
+      }
       this.learn(key, choice)
       problems.push({ ...entry, choice, fresh: true })
     }
