@@ -98,9 +98,13 @@ function bumpVersions(node: Node): void {
       done.node.storage = storage
       done.node.version = storage.version
       done.node.inputs = []
+      newest.set(storage, done.node)
     }
   }
 }
+
+/** Of every storage the node of its last assignment: what a parameter or an optimiser's state holds on to. */
+const newest = new WeakMap<object, Node>()
 
 /** After a run that failed: its assignments did not happen, and their nodes stand for the old values. */
 export function abandon(side: readonly Node[]): void {
@@ -166,6 +170,9 @@ export function reassign(side: readonly Node[]): void {
       if (!storage || !wroteTo(node, done.output)) continue
       storage.version++
       done.node.version = storage.version
+      // The replayed trace may be an older one: what was traced since stands for the new value as well.
+      const last = newest.get(storage)
+      if (last) last.version = storage.version
     }
 }
 

@@ -164,4 +164,31 @@ test('a compiled step takes new winners, and goes on where it was', async () => 
   device.destroy()
 })
 
+test('plans of a compiled step take turns, as a comparison of winners has them', async () => {
+  const device = await openDevice({ tune: 'off' })
+  const build = () => {
+    nn.seedInit(4)
+    const net = nn.linear(8, 8)
+    const adam = optim.adamW(net, { lr: 0.01 })
+    const step = compile((x: Tensor) => {
+      const loss = net.call(x).square().mean()
+      adam.step(grad(loss, net))
+      return loss
+    })
+    return async () => (await step(tensor(randomArray(4 * 8, 9), [4, 8]))).item()
+  }
+  const [plain, step] = [build(), build()]
+  const want: number[] = []
+  const got: number[] = []
+  device.tuner.mode = 'cached'
+  // Each set is a key of its own for plans; an old one comes back before a new one is traced.
+  for (const kernels of [[], ['a'], [], ['b'], ['a'], ['b', 'c'], []]) {
+    device.tuner.disabled = new Set(kernels)
+    got.push(await step())
+  }
+  for (let i = 0; i < got.length; i++) want.push(await plain())
+  assert.equal(got, want)
+  device.destroy()
+})
+
 test.run()
