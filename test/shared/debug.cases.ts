@@ -14,8 +14,8 @@ import {
 } from '../../engine/index.ts'
 import { record } from '../../engine/ops/build.ts'
 import type { CustomOp } from '../../engine/ops/custom.ts'
-import { randomArray } from '../support/program.ts'
 import { type Case, same } from './case.ts'
+import { randomArray } from './random.ts'
 
 const matches = (text: string, ...words: RegExp[]) => {
   for (const word of words) if (!word.test(text)) throw new Error(`no ${word} in:\n${text}`)

@@ -11,8 +11,8 @@ import {
   type Tensor,
   tensor,
 } from '../../engine/index.ts'
-import { randomArray } from '../support/program.ts'
 import { type Case, same } from './case.ts'
+import { randomArray } from './random.ts'
 
 const input = () => tensor(randomArray(128 * 96, 1), [128, 96])
 const weights = () => tensor(randomArray(96 * 128, 2), [96, 128])

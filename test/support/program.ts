@@ -1,6 +1,8 @@
 /** Runs a kernel's `Program` on a bare device, without the engine: for kernel tests and kernel benchmarks. */
 import type { Capabilities, Program } from '../../kernels/kernel.ts'
 
+export { randomArray } from '../shared/random.ts'
+
 export type Words = Float32Array | Int32Array | Uint32Array
 
 function upload(device: GPUDevice, data: Words): GPUBuffer {
@@ -112,18 +114,6 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
     norm += b[i]! ** 2
   }
   return norm === 0 ? Math.sqrt(diff) : Math.sqrt(diff / norm)
-}
-
-/** Uniform values in [-scale, scale) from a small fixed generator (mulberry32): the same on every machine. */
-export function randomArray(count: number, seed = 1, scale = 1): Float32Array {
-  let state = seed >>> 0
-  return Float32Array.from({ length: count }, () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return (((t ^ (t >>> 14)) >>> 0) / 2147483648 - 1) * scale
-  })
 }
 
 /** A bare device on the first adapter Dawn offers, with every feature the kernels can use. */
