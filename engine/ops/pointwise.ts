@@ -88,9 +88,10 @@ export const helpers: Record<string, string> = {
   let v = select(s, c, (q & 1) == 1);
   return select(v, -v, q >= 2);
 }`,
-  // Some drivers give a finite number for log(0).
+  // Some drivers give a finite number for log(0) or for a negative one.
   logarithm: `fn logarithm(x: f32) -> f32 {
   if (x == 0.0) { return bitcast<f32>(opaque(0xff800000u)); }
+  if (x < 0.0) { return bitcast<f32>(opaque(0x7fc00000u)); }
   return log(x);
 }`,
   tanhStable: 'fn tanhStable(x: f32) -> f32 { return tanh(clamp(x, -15.0, 15.0)); }',
