@@ -79,12 +79,26 @@ const pairExtremum =
 
 const attentionExtras = (node: Node<'attention'>) => node.inputs.slice(3)
 
+/**
+ * Gradients that are sums over few elements are written in plain ops: such sums go together into one launch with others, which
+ * saves more than a kernel of its own gains.
+ */
+const isSmall = (x: Node): boolean => x.dtype === 'f32' && numel(x.shape) <= 2 ** 16
+
+/** Σ dO∘O over a head, [batch…, heads, length] of [batch…, length, heads, d]. */
+function attentionDelta(o: Node, dy: Node): Node {
+  if (!isSmall(o)) return b.record('attentionDelta', [o, dy], {} as never)
+  const sums = sum(mul(o, dy), -1)
+  const rank = sums.shape.length
+  return b.permute(sums, [...sums.shape.slice(0, -2).map((_, i) => i), rank - 1, rank - 2])
+}
+
 const attentionVjp: Vjp<'attention'> = (node, dy, all) => {
   if (all[1]) throw new Error('grad: the log-sum-exp output of attention is not differentiable')
   const { attrs } = node
   const [q, k, v] = node.inputs as [Node, Node, Node]
   const lse = pick(node, 1)
-  const delta = b.record('attentionDelta', [node, dy], {} as never)
+  const delta = attentionDelta(node, dy)
   const shared = [q, k, v, ...attentionExtras(node), dy, lse, delta]
   const dkv = b.record('attentionGradKeyValue', shared, attrs)
   const grads: (Node | undefined)[] = [b.record('attentionGradQuery', shared, attrs), dkv, pick(dkv, 1)]
@@ -98,6 +112,12 @@ const layerNormVjp: Vjp<'layerNorm'> = (node, dy, all) => {
   const [x, gamma] = node.inputs as [Node, Node]
   const [mean, rstd] = [pick(node, 1), pick(node, 2)]
   const dx = b.record('layerNormGradInput', [x, gamma, dy, mean, rstd], {} as never)
+  if (isSmall(x)) {
+    const rows = x.shape.slice(0, -1).map((_, i) => i)
+    const column = (statistic: Node) => reshape(statistic, [...statistic.shape, 1])
+    const normal = mul(sub(x, column(mean)), column(rstd))
+    return [dx, sum(mul(dy, normal), rows), sum(dy, rows)]
+  }
   const params = b.record('layerNormGradParams', [x, dy, mean, rstd], {} as never)
   return [dx, params, pick(params, 1)]
 }

@@ -105,7 +105,8 @@ function freeingFirst(items: readonly Item[], memory: MemoryUse): Item[] {
   const gain = ({ launch }: Item): number => {
     let freed = 0
     for (const [id, bytes] of memory.read(launch)) if (readersLeft.get(id) === 1) freed += bytes
-    for (const [id, bytes] of memory.written(launch)) if (!alive.has(id)) freed -= bytes
+    // What gradients are gathered in has to be there in any case.
+    for (const [id, bytes] of memory.written(launch)) if (!alive.has(id) && !memory.gathers(id)) freed -= bytes
     return freed
   }
   const run = (item: Item) => {
@@ -137,12 +138,15 @@ function freeingFirst(items: readonly Item[], memory: MemoryUse): Item[] {
 
 /** Bytes of the plan's own memory that launches read and write. */
 export class MemoryUse {
+  private readonly containers: ReadonlySet<object>
   private readonly cache = new Map<Launch, { read: Map<object, number>; written: Map<object, number> }>()
 
   constructor(
     private readonly placed: ReadonlyMap<OutputSpec, Placement>,
     private readonly wanted: ReadonlySet<OutputSpec>,
-  ) {}
+  ) {
+    this.containers = new Set([...placed.values()].map((p) => p.container.outputs[0]!))
+  }
 
   read(launch: Launch): ReadonlyMap<object, number> {
     return this.of(launch).read
@@ -159,6 +163,11 @@ export class MemoryUse {
       this.cache.set(launch, known)
     }
     return known
+  }
+
+  /** Whether a value is made of parts that several launches write. */
+  gathers(id: object): boolean {
+    return this.containers.has(id)
   }
 
   /** Values by what holds them, without what is outside the plan. */

@@ -1,7 +1,7 @@
 /** Fusion changes how values are computed, not what they are; assignments wait for readers; a second run makes nothing new. */
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { concat, grad, openDevice, stack, type Tensor, tensor, where } from '../../engine/index.ts'
+import { concat, explain, grad, openDevice, stack, type Tensor, tensor, where } from '../../engine/index.ts'
 import { record } from '../../engine/ops/build.ts'
 import { Tensor as TensorClass } from '../../engine/tensor.ts'
 import { randomArray, relativeError } from '../support/program.ts'
@@ -131,6 +131,31 @@ for (const [name, { launches, build }] of Object.entries(graphs))
     }
     assert.ok(steps <= launches, `${steps} launches, expected at most ${launches}`)
   })
+
+fusion('gradients over many elements take kernels of their own and agree with plain ops', async () => {
+  const agree = async (by: Tensor, plain: Tensor, wrt: Tensor[], kernel: string) => {
+    const weight = random([...by.shape], 9)
+    const [a, b] = [by, plain].map((y) => grad(y.mul(weight).sum(), wrt)) as [Tensor[], Tensor[]]
+    assert.ok(
+      explain(a).dispatches.some((d) => d.ops.includes(kernel)),
+      `no ${kernel} in\n${explain(a)}`,
+    )
+    for (const [i, g] of a.entries())
+      assert.ok(relativeError(await g.data(), await b[i]!.data()) < 2e-5, `gradient ${i} of ${by.shape}`)
+  }
+  const [x, gamma, beta] = [random([350, 192], 1), random([192], 2), random([192], 3)]
+  const centred = x.sub(x.mean(-1, true))
+  const normal = centred.div(x.variance(-1, true).add(1e-5).sqrt())
+  await agree(x.layerNorm(gamma, beta, 1e-5), normal.mul(gamma).add(beta), [x, gamma, beta], 'layerNormGradParams')
+
+  const [q, k, v] = [4, 5, 6].map((seed) => random([1, 180, 6, 64], seed)) as [Tensor, Tensor, Tensor]
+  const heads = (t: Tensor) => t.permute([0, 2, 1, 3])
+  const scores = heads(q)
+    .matmul(heads(k).transpose())
+    .mul(1 / 8)
+  const plain = scores.softmax().matmul(heads(v)).permute([0, 2, 1, 3])
+  await agree(q.attention(k, v), plain, [q, k, v], 'attentionDelta')
+})
 
 /** A value in a buffer of its own that assignments may overwrite. */
 const stored = (values: number[]): Tensor => new TensorClass(device.leafFrom(values, [values.length]))
