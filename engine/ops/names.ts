@@ -115,8 +115,8 @@ interface OtherAttrs {
   softmax: { log: boolean }
   softmaxGrad: { log: boolean }
   layerNorm: { epsilon: number }
-  layerNormGradInput: None
-  layerNormGradParams: None
+  layerNormGradInput: { epsilon: number }
+  layerNormGradParams: { epsilon: number }
   attention: AttentionAttrs
   attentionDelta: None
   attentionGradQuery: AttentionAttrs

@@ -8,7 +8,6 @@ import type { Node } from '../graph.ts'
 import { numel } from '../shape.ts'
 import * as b from './build.ts'
 import {
-  add,
   cast,
   div,
   exp,
@@ -26,28 +25,34 @@ import {
   unbroadcast,
   where,
 } from './build.ts'
+import {
+  attentionDeltaVjp,
+  attentionGradBiasVjp,
+  attentionGradKeyValueVjp,
+  attentionGradQueryVjp,
+  attentionVjp,
+  conv2dGradInputVjp,
+  conv2dGradWeightVjp,
+  conv2dVjp,
+  directionalPoolGradVjp,
+  directionalPoolVjp,
+  eighVjp,
+  layerNormGradInputVjp,
+  layerNormGradParamsVjp,
+  layerNormVjp,
+} from './fused.ts'
 import type { OpName } from './names.ts'
-
-export type Grads = readonly (Node | undefined)[]
-type Vjp<K extends OpName> = (node: Node<K>, dy: Node, all: Grads) => Grads
+import { compare, mask, type Vjp, x0, x1 } from './rule.ts'
 
 /** For ops whose value does not change smoothly: comparisons, rounding, indices. */
 const zero: Vjp<any> = (node) => node.inputs.map(() => undefined)
 
-/** Thrown when a gradient of a gradient is asked of a fused kernel that has a first-order rule only. */
-const firstOrder =
-  (name: string): Vjp<any> =>
+/** For what is no function of its inputs to be differentiated. */
+const refused =
+  (name: string, why: string): Vjp<any> =>
   () => {
-    throw new Error(
-      `grad: '${name}' is a first-order op, its own gradient is not available; build the layer from plain ops for second derivatives`,
-    )
+    throw new Error(`grad: '${name}' ${why}`)
   }
-
-const x0 = (node: Node): Node => node.inputs[0]!
-const x1 = (node: Node): Node => node.inputs[1]!
-const mask = (condition: Node, dy: Node): Node => where(condition, dy, b.zerosLike(dy))
-const compare = (op: 'less' | 'lessEqual' | 'greater' | 'greaterEqual' | 'equal', a: Node, c: Node) =>
-  b.binary(op, a, c)
 
 /** Puts reduced axes back as 1 and broadcasts over them. */
 function spread(dy: Node, node: Node<'sum' | 'max' | 'min' | 'prod'>): Node {
@@ -76,31 +81,6 @@ const pairExtremum =
     const half = scale(dy, 0.5)
     return [where(tie, half, mask(compare(op, p, q), dy)), where(tie, half, mask(compare(op, q, p), dy))]
   }
-
-const attentionExtras = (node: Node<'attention'>) => node.inputs.slice(3)
-
-const attentionVjp: Vjp<'attention'> = (node, dy, all) => {
-  if (all[1]) throw new Error('grad: the log-sum-exp output of attention is not differentiable')
-  const { attrs } = node
-  const [q, k, v] = node.inputs as [Node, Node, Node]
-  const lse = pick(node, 1)
-  const delta = b.record('attentionDelta', [node, dy], {} as never)
-  const shared = [q, k, v, ...attentionExtras(node), dy, lse, delta]
-  const dkv = b.record('attentionGradKeyValue', shared, attrs)
-  const grads: (Node | undefined)[] = [b.record('attentionGradQuery', shared, attrs), dkv, pick(dkv, 1)]
-  if (attrs.hasBias) grads.push(b.record('attentionGradBias', shared, attrs))
-  if (attrs.hasMask) grads.push(undefined)
-  return grads
-}
-
-const layerNormVjp: Vjp<'layerNorm'> = (node, dy, all) => {
-  if (all[1] || all[2]) throw new Error('grad: the saved statistics of layerNorm are not differentiable')
-  const [x, gamma] = node.inputs as [Node, Node]
-  const [mean, rstd] = [pick(node, 1), pick(node, 2)]
-  const dx = b.record('layerNormGradInput', [x, gamma, dy, mean, rstd], {} as never)
-  const params = b.record('layerNormGradParams', [x, dy, mean, rstd], {} as never)
-  return [dx, params, pick(params, 1)]
-}
 
 /** dA = dC Bᵀ and dB = Aᵀ dC, summed back over broadcast batch axes. */
 const matmulVjp: Vjp<'matmul'> = (node, dy) => {
@@ -141,29 +121,6 @@ const prodVjp: Vjp<'prod'> = (node, dy) => {
   const rest = spread(b.reduce('prod', filled, node.attrs.axes), node)
   const others = where(compare('equal', zeros, cast(isZero, node.dtype)), div(rest, filled), like(x, 0))
   return [mul(spread(dy, node), others)]
-}
-
-/** dS = Q (diag(dλ) + Qᵀ dQ ∘ F) Qᵀ, F_ab = 1/(λ_b − λ_a), 0 where they meet: use spectral functions where spectra repeat. */
-const eighVjp: Vjp<'eigh'> = (node, _, all) => {
-  const [dValues, dVectors] = all
-  const q = pick(node, 1)
-  const qt = b.transpose(q)
-  const n = node.shape.at(-1)!
-  const column = (x: Node) => reshape(x, [...x.shape, 1])
-  const row = (x: Node) => reshape(x, [...x.shape.slice(0, -1), 1, n])
-  const diagonal = compare('equal', reshape(b.iota(n), [n, 1]), reshape(b.iota(n), [1, n]))
-  let inner: Node | undefined
-  if (dValues) inner = mask(b.expand(diagonal, q.shape), b.expand(column(dValues), q.shape))
-  if (dVectors) {
-    const gap = sub(row(node), column(node))
-    const meet = compare('lessEqual', unary('abs', gap), like(gap, 1e-12))
-    const f = where(meet, like(gap, 0), div(like(gap, 1), where(meet, like(gap, 1), gap)))
-    const rotated = mul(b.matmul(qt, dVectors), f)
-    inner = inner ? add(inner, rotated) : rotated
-  }
-  if (!inner) return [undefined]
-  const ds = b.matmul(b.matmul(q, inner), qt)
-  return [scale(add(ds, b.transpose(ds)), 0.5)]
 }
 
 const concatVjp: Vjp<'concat'> = (node, dy) => {
@@ -295,34 +252,18 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
   softmax: softmaxVjp,
   softmaxGrad: softmaxGradVjp,
   layerNorm: layerNormVjp,
-  layerNormGradInput: firstOrder('layerNorm'),
-  layerNormGradParams: firstOrder('layerNorm'),
+  layerNormGradInput: layerNormGradInputVjp,
+  layerNormGradParams: layerNormGradParamsVjp,
   attention: attentionVjp,
-  attentionDelta: firstOrder('attention'),
-  attentionGradQuery: firstOrder('attention'),
-  attentionGradKeyValue: firstOrder('attention'),
-  attentionGradBias: firstOrder('attention'),
-  conv2d: (n, dy) => {
-    const [x, w, bias] = n.inputs as [Node, Node, Node | undefined]
-    const dx = b.record('conv2dGradInput', [dy, w], { ...n.attrs, inputShape: x.shape })
-    const dw = b.record('conv2dGradWeight', [x, dy], { ...n.attrs, weightShape: w.shape })
-    return bias ? [dx, dw, sum(dy, [0, 2, 3])] : [dx, dw]
-  },
-  conv2dGradInput: firstOrder('conv2d'),
-  conv2dGradWeight: firstOrder('conv2d'),
-  directionalPool: (n, _, all) => {
-    const { mode, side } = n.attrs
-    const [b0, frames] = x0(n).shape as [number, number]
-    const e = x0(n).shape[3]!
-    const parts = [
-      all[0] ?? b.full([b0, side, e], 0),
-      all[1] ?? b.full([b0, side, e], 0),
-      all[2] ?? b.full([b0, 1, e], 0),
-    ]
-    if (mode === 'max') parts.push(pick(n, 3), pick(n, 4))
-    return [b.record('directionalPoolGrad', parts, { mode, side, frames })]
-  },
-  directionalPoolGrad: firstOrder('directionalPool'),
+  attentionDelta: attentionDeltaVjp,
+  attentionGradQuery: attentionGradQueryVjp,
+  attentionGradKeyValue: attentionGradKeyValueVjp,
+  attentionGradBias: attentionGradBiasVjp,
+  conv2d: conv2dVjp,
+  conv2dGradInput: conv2dGradInputVjp,
+  conv2dGradWeight: conv2dGradWeightVjp,
+  directionalPool: directionalPoolVjp,
+  directionalPoolGrad: directionalPoolGradVjp,
   eigh: eighVjp,
   custom: (n, _, all) => {
     const { op } = n.attrs
@@ -334,5 +275,5 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
   },
   pack: (n, dy) => n.inputs.map((x, i) => reshape(b.slice(dy, [n.attrs.offsets[i]!], [numel(x.shape)]), x.shape)),
   assign: (_, dy) => [undefined, dy],
-  adamw: firstOrder('adamw'),
+  adamw: refused('adamw', 'changes parameters: differentiate the loss, not the step'),
 }
