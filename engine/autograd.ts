@@ -103,8 +103,8 @@ function gradientOf(grads: ReadonlyMap<Node, Node[][]>, node: Node): Node | unde
   return terms?.length ? sumOfGradients(terms) : undefined
 }
 
-/** See `Partials`. Gradients of inputs that do not take part are undefined. */
-function partials(output: Node, inputs: readonly Node[], seed: Node): (Node | undefined)[] {
+/** Partial derivatives: none of `inputs` is looked behind. Undefined for those that do not take part. */
+export function partials(output: Node, inputs: readonly Node[], seed: Node): (Node | undefined)[] {
   const targets = new Set(inputs)
   const grads = walk(output, targets, seed, (node) => targets.has(node))
   return inputs.map((node) => gradientOf(grads, node))

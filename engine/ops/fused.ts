@@ -10,12 +10,9 @@ import type { AttentionAttrs, Conv2dAttrs } from './names.ts'
 import { attentionGradients, layerNormGradients } from './plain.ts'
 import { compare, type Grads, mask, type Partials, type Vjp, x0, x1 } from './rule.ts'
 
-/** A node of its own for x: one tensor in two places (self-attention) must count twice, not four times. */
-const standIn = (x: Node): Node => b.record('reshape', [x], { shape: x.shape })
-
 /** Rule of a fused kernel's gradient: the derivative of the same quantity written in plain ops. */
 function throughPlainForm(inputs: readonly Node[], form: (...x: Node[]) => Node, g: Node, partials: Partials): Grads {
-  const own = inputs.map(standIn)
+  const own = inputs.map(b.standIn)
   return partials(form(...own), own, g)
 }
 
@@ -49,7 +46,7 @@ function plainAttentionOf(node: Node, attrs: AttentionAttrs): PlainAttention {
   const delta = node.inputs.at(-1)!
   let plain = plainAttention.get(delta)
   if (!plain) {
-    const own = node.inputs.slice(0, -2).map(standIn)
+    const own = node.inputs.slice(0, -2).map(b.standIn)
     plainAttention.set(delta, (plain = { own, gradients: attentionGradients(own, attrs) }))
   }
   return plain

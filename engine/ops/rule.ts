@@ -15,3 +15,13 @@ export const x1 = (node: Node): Node => node.inputs[1]!
 export const mask = (condition: Node, dy: Node): Node => where(condition, dy, b.zerosLike(dy))
 export const compare = (op: 'less' | 'lessEqual' | 'greater' | 'greaterEqual' | 'equal', a: Node, c: Node) =>
   b.binary(op, a, c)
+
+/** For ops whose value does not change smoothly: comparisons, rounding, indices. */
+export const zero: Vjp<any> = (node) => node.inputs.map(() => undefined)
+
+/** For what is no function of its inputs to be differentiated. */
+export const refused =
+  (name: string, why: string): Vjp<any> =>
+  () => {
+    throw new Error(`grad: '${name}' ${why}`)
+  }

@@ -42,17 +42,8 @@ import {
   layerNormVjp,
 } from './fused.ts'
 import type { OpName } from './names.ts'
-import { compare, mask, type Vjp, x0, x1 } from './rule.ts'
-
-/** For ops whose value does not change smoothly: comparisons, rounding, indices. */
-const zero: Vjp<any> = (node) => node.inputs.map(() => undefined)
-
-/** For what is no function of its inputs to be differentiated. */
-const refused =
-  (name: string, why: string): Vjp<any> =>
-  () => {
-    throw new Error(`grad: '${name}' ${why}`)
-  }
+import { compare, mask, refused, type Vjp, x0, x1, zero } from './rule.ts'
+import { affineWarpGradInputVjp, affineWarpGradPositionVjp, affineWarpVjp } from './warp.ts'
 
 /** Puts reduced axes back as 1 and broadcasts over them. */
 function spread(dy: Node, node: Node<'sum' | 'max' | 'min' | 'prod'>): Node {
@@ -228,20 +219,29 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
   slice: sliceVjp,
   pad: (n, dy) => [b.slice(dy, n.attrs.before, x0(n).shape)],
   concat: concatVjp,
-  gather: (n, dy) => {
-    const { axis } = n.attrs
-    return [b.record('scatterAdd', [dy, x1(n)], { axis, size: x0(n).shape[axis]! }), undefined]
+  windows: (n, dy) => {
+    const { axes, strides, dilations } = n.attrs
+    return [b.fold(dy, { axes, strides, dilations, lengths: axes.map((a) => x0(n).shape[a]!) })]
   },
-  scatterAdd: (n, dy) => [b.record('gather', [dy, x1(n)], { axis: n.attrs.axis }), undefined],
+  fold: (n, dy) => {
+    const { axes, strides, dilations } = n.attrs
+    const sizes = x0(n).shape.slice(n.shape.length)
+    // Lengths may go past the last window: what lies there came from nowhere.
+    const used = axes.map((a, j) => (x0(n).shape[a]! - 1) * strides[j]! + (sizes[j]! - 1) * dilations[j]! + 1)
+    const cut = axes.reduce((x, a, j) => b.narrow(x, a, 0, used[j]), dy)
+    return [b.windows(cut, { axes, sizes, strides, dilations })]
+  },
+  gather: (n, dy) => [b.scatterAdd(dy, x1(n), n.attrs.axis, x0(n).shape[n.attrs.axis]!), undefined],
+  scatterAdd: (n, dy) => [b.gather(dy, x1(n), n.attrs.axis), undefined],
   cumsum: (n, dy) => {
     const { axis } = n.attrs
-    return [b.flip(b.record('cumsum', [b.flip(dy, axis)], { axis }), axis)]
+    return [b.flip(b.cumsum(b.flip(dy, axis), axis), axis)]
   },
   argmax: zero,
   sort: (n, dy, all) => {
     if (all[1]) throw new Error('grad: the indices of sort are integers')
     const axis = n.shape.length - 1
-    return [b.record('scatterAdd', [dy, pick(n, 1)], { axis, size: n.shape[axis]! })]
+    return [b.scatterAdd(dy, pick(n, 1), axis, n.shape[axis]!)]
   },
 
   sum: (n, dy) => [spread(dy, n)],
@@ -262,12 +262,18 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
   conv2d: conv2dVjp,
   conv2dGradInput: conv2dGradInputVjp,
   conv2dGradWeight: conv2dGradWeightVjp,
+  affineWarp: affineWarpVjp,
+  affineWarpGradInput: affineWarpGradInputVjp,
+  affineWarpGradPosition: affineWarpGradPositionVjp,
   directionalPool: directionalPoolVjp,
   directionalPoolGrad: directionalPoolGradVjp,
   eigh: eighVjp,
   custom: (n, _, all) => {
     const { op } = n.attrs
-    if (!op.vjp) throw new Error(`grad: '${op.name}' was defined without a vjp`)
+    if (!op.vjp)
+      throw new Error(
+        `grad: '${op.name}' was defined without a vjp; give defineOp one, or .detach() what it is computed from`,
+      )
     return op.vjp(n, all)
   },
   pick: () => {

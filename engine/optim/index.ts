@@ -1,2 +1,4 @@
 /** Optimisers over flat parameter storage. */
 export * from './adamw.ts'
+export type { Gradients } from './gradients.ts'
+export * from './sgd.ts'
