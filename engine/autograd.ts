@@ -53,6 +53,64 @@ function recomputed(node: Node): Node {
   return copy
 }
 
+/** Walks the graph backwards from Σ seed·root; nodes at which `stopAt` holds are not looked behind. */
+function walk(root: Node, targets: ReadonlySet<Node>, seed: Node, stopAt: (node: Node) => boolean) {
+  const order = topological([root], stopAt)
+  // Only nodes through which some target is reached need a gradient.
+  const needed = new Set<Node>()
+  for (const node of order)
+    if (targets.has(node) || (node.op !== 'detach' && !stopAt(node) && node.inputs.some((x) => needed.has(x))))
+      needed.add(node)
+
+  const grads = new Map<Node, Node[][]>()
+  const accumulate = (node: Node, output: number, dy: Node) => {
+    let slots = grads.get(node)
+    if (!slots) grads.set(node, (slots = []))
+    // A gradient has its value's dtype, whatever the rule computed in.
+    const term = cast(dy, node.outputs[output]!.dtype)
+    const terms = slots[output]
+    if (terms) terms.push(term)
+    else slots[output] = [term]
+  }
+  accumulate(root, 0, seed)
+
+  for (let i = order.length - 1; i >= 0; i--) {
+    const node = order[i]!
+    const terms = grads.get(node)
+    if (!terms || !needed.has(node) || stopAt(node)) continue
+    const dy = Array.from(terms, (t) => t && sumOfGradients(t))
+    grads.set(
+      node,
+      dy.map((t) => (t ? [t] : [])),
+    )
+    if (node.op === 'pick') {
+      if (dy[0]) accumulate(node.inputs[0]!, (node as Node<'pick'>).attrs.index, dy[0])
+      continue
+    }
+    if (!node.inputs.some((x) => needed.has(x))) continue
+    const first = dy[0] ?? full(node.shape, 0, node.dtype)
+    const inputGrads = vjps[node.op](node as never, first, dy, partials)
+    node.inputs.forEach((x, j) => {
+      const g = inputGrads[j]
+      if (g && needed.has(x)) accumulate(x, 0, g)
+    })
+  }
+  return grads
+}
+
+/** The gradient of a node's output 0. */
+function gradientOf(grads: ReadonlyMap<Node, Node[][]>, node: Node): Node | undefined {
+  const terms = grads.get(node)?.[0]
+  return terms?.length ? sumOfGradients(terms) : undefined
+}
+
+/** Partial derivatives: none of `inputs` is looked behind. Undefined for those that do not take part. */
+export function partials(output: Node, inputs: readonly Node[], seed: Node): (Node | undefined)[] {
+  const targets = new Set(inputs)
+  const grads = walk(output, targets, seed, (node) => targets.has(node))
+  return inputs.map((node) => gradientOf(grads, node))
+}
+
 /**
  * Gradient of `loss` with respect to each of `wrt`: nodes of their shapes, zeros where the loss does not depend on them.
  * @param seed gradient of the loss itself; 1 when the loss is a scalar
@@ -72,50 +130,8 @@ function backward(loss: Node, wrt: readonly Node[], seed?: Node): Node[] {
   if (seed && !sameShape(seed.shape, loss.shape))
     throw new ShapeError(`grad: seed ${formatShape(seed.shape)} does not fit the loss ${formatShape(loss.shape)}`)
 
-  const targets = new Set(wrt)
-  const order = topological([loss])
-  // Only nodes through which some target is reached need a gradient.
-  const needed = new Set<Node>()
-  for (const node of order)
-    if (targets.has(node) || (node.op !== 'detach' && node.inputs.some((x) => needed.has(x)))) needed.add(node)
-
-  const grads = new Map<Node, Node[][]>()
-  const accumulate = (node: Node, output: number, dy: Node) => {
-    let slots = grads.get(node)
-    if (!slots) grads.set(node, (slots = []))
-    // A gradient has its value's dtype, whatever the rule computed in.
-    const term = cast(dy, node.outputs[output]!.dtype)
-    const terms = slots[output]
-    if (terms) terms.push(term)
-    else slots[output] = [term]
-  }
-  accumulate(loss, 0, seed ?? full(loss.shape, 1, loss.dtype))
-
-  for (let i = order.length - 1; i >= 0; i--) {
-    const node = order[i]!
-    const terms = grads.get(node)
-    if (!terms || !needed.has(node)) continue
-    const dy = Array.from(terms, (t) => t && sumOfGradients(t))
-    grads.set(
-      node,
-      dy.map((t) => (t ? [t] : [])),
-    )
-    if (node.op === 'pick') {
-      if (dy[0]) accumulate(node.inputs[0]!, (node as Node<'pick'>).attrs.index, dy[0])
-      continue
-    }
-    if (!node.inputs.some((x) => needed.has(x))) continue
-    const first = dy[0] ?? full(node.shape, 0, node.dtype)
-    const inputGrads = vjps[node.op](node as never, first, dy)
-    node.inputs.forEach((x, j) => {
-      const g = inputGrads[j]
-      if (g && needed.has(x)) accumulate(x, 0, g)
-    })
-  }
-  return wrt.map((node) => {
-    const terms = grads.get(node)?.[0]
-    return terms?.length ? sumOfGradients(terms) : full(node.shape, 0, node.dtype)
-  })
+  const grads = walk(loss, new Set(wrt), seed ?? full(loss.shape, 1, loss.dtype), () => false)
+  return wrt.map((node) => gradientOf(grads, node) ?? full(node.shape, 0, node.dtype))
 }
 
 /** Sum of gradients. Those of slices are zero-padded: side by side along one axis they are put together, not added up. */

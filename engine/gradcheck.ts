@@ -22,7 +22,20 @@ export interface GradcheckOptions {
   directions?: number
 }
 
+/** A function, or an op of `defineOp`, of one or more outputs; integer and bool outputs are left out. */
+export type Differentiable = (...inputs: Tensor[]) => Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>
 type Fn = (...inputs: Tensor[]) => Tensor
+
+/** All float outputs as one vector. */
+function oneOutput(fn: Differentiable): Fn {
+  return (...inputs) => {
+    const result = fn(...inputs)
+    if (result instanceof Tensor) return result
+    const floats = Object.values(result).filter((t) => isFloat(t.dtype))
+    if (!floats.length) throw new ShapeError('gradcheck: no output is a float tensor')
+    return flat(floats)
+  }
+}
 
 /** The recorded gradient disagrees with central differences. */
 export class GradcheckError extends Error {
@@ -53,7 +66,12 @@ const dot = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
  * Compares the gradient of `fn` for every float input with central differences. Integer and bool inputs are held fixed.
  * @throws GradcheckError naming the input's index, the derivative got and the one expected
  */
-export async function gradcheck(fn: Fn, inputs: readonly Tensor[], options: GradcheckOptions = {}): Promise<void> {
+export async function gradcheck(
+  f: Differentiable,
+  inputs: readonly Tensor[],
+  options: GradcheckOptions = {},
+): Promise<void> {
+  const fn = oneOutput(f)
   const { tolerance = 2e-3, epsilon = 1 / 64, directions = 2 } = options
   const random = new HostRandom(20240607)
   const values = await Promise.all(inputs.map((t) => t.data()))
@@ -93,7 +111,12 @@ export async function gradcheck(fn: Fn, inputs: readonly Tensor[], options: Grad
 const flat = (parts: readonly Tensor[]): Tensor => concat(parts.map((p) => p.reshape([-1]).cast('f32')))
 
 /** Second derivatives: `gradcheck` of the gradient of Σ w·f² + w·f, as one vector over all float inputs. */
-export async function gradgradcheck(fn: Fn, inputs: readonly Tensor[], options: GradcheckOptions = {}): Promise<void> {
+export async function gradgradcheck(
+  f: Differentiable,
+  inputs: readonly Tensor[],
+  options: GradcheckOptions = {},
+): Promise<void> {
+  const fn = oneOutput(f)
   const first: Fn = (...args) => {
     const output = fn(...args)
     const random = new HostRandom(11)

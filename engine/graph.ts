@@ -6,6 +6,7 @@
  */
 import type { DType, HostArray } from './dtype.ts'
 import type { OpAttrs, OpName } from './ops/names.ts'
+import { callSite } from './origin.ts'
 import type { Shape } from './shape.ts'
 
 /** Bytes on a device that a tensor, parameter or optimiser state owns. `version` counts completed assignments. */
@@ -96,26 +97,15 @@ export function recordOrigins(on: boolean): boolean {
   return before
 }
 
-/** Folders whose code is the engine's own, as they appear in stack traces. */
-const ownFolders = [new URL('./', import.meta.url), new URL('../kernels/', import.meta.url)].map((url) =>
-  url.protocol === 'file:' ? decodeURIComponent(url.pathname) : url.href,
-)
-
-function callSite(): string | undefined {
-  const lines = (new Error().stack ?? '').split('\n').slice(2)
-  return lines
-    .find((line) => !ownFolders.some((folder) => line.includes(folder)))
-    ?.trim()
-    .replace(/^at /, '')
-}
-
 export function createNode<K extends OpName>(
   op: K,
   inputs: readonly Node[],
   attrs: OpAttrs[K],
   outputs: readonly OutputSpec[],
 ): Node<K> {
-  const kind = intern(`${op}|${attrsKey(attrs)}|${outputs.map((o) => `${o.dtype}${o.shape}`).join(';')}`)
+  // The rule of a withGradient is a new function each time and no part of the program.
+  const key = op === 'withGradient' ? '' : attrsKey(attrs)
+  const kind = intern(`${op}|${key}|${outputs.map((o) => `${o.dtype}${o.shape}`).join(';')}`)
   // Specs are copied: the planner tells values apart by the identity of their spec.
   const node = new Node(
     op,

@@ -20,6 +20,7 @@ export {
   type ValueSummary,
 } from './debug/numerics.ts'
 export { wgslOf } from './debug/wgsl.ts'
+export { type DefinedOp, defineOp, type OpDefinition, type OpDefinitionOfMany } from './define.ts'
 export { type AdapterDescription, type AdapterKind, describeAdapter, type OpenOptions } from './device/adapter.ts'
 export * from './device/errors.ts'
 export type { DType, HostArray } from './dtype.ts'
@@ -35,7 +36,7 @@ export { type Dispatch, Profile, type ProfileRow, type Submit } from './profile/
 export { Generator, HostRandom, philox } from './random.ts'
 export { currentDevice, Device, getDevice, type HostData, openDevice, useDevice } from './runtime/device.ts'
 export { formatShape, numel, type Shape, ShapeError, sameShape } from './shape.ts'
-export { matrixPower, spectralPower } from './spectral.ts'
+export { matrixPower, type SpectralFunction, spectral, spectralPower } from './spectral.ts'
 export * from './tensor.ts'
 export { type Choice, TuningFormatError } from './tuner/choices.ts'
 export type { Confirmation } from './tuner/confirm.ts'

@@ -1,9 +1,16 @@
 /** Shapes, axes and the errors they give rise to. */
+import { startAtCaller } from './origin.ts'
+
 export type Shape = readonly number[]
 
-/** A shape or argument that an op cannot take; the message names op, shapes and argument. */
+/** A shape or argument that an op cannot take; the message names op, shapes and argument, the stack begins at the caller. */
 export class ShapeError extends Error {
   override name = 'ShapeError'
+
+  constructor(message: string) {
+    super(message)
+    startAtCaller(this)
+  }
 }
 
 export const numel = (shape: Shape): number => shape.reduce((a, b) => a * b, 1)

@@ -8,6 +8,7 @@ import { type Averaged, type DType, type IndexDType, isFloat, type NumberKind, t
 import type { Node } from './graph.ts'
 import * as b from './ops/build.ts'
 import type { BinaryOp, Conv2dAttrs, UnaryOp } from './ops/names.ts'
+import * as sugar from './ops/sugar.ts'
 import { getDevice, type HostData } from './runtime/device.ts'
 import type { Storage } from './runtime/storage.ts'
 import { formatShape, normalizeAxis, numel, type Shape, ShapeError } from './shape.ts'
@@ -44,6 +45,14 @@ export interface ConvOptions {
   padding?: number | readonly [number, number, number, number]
   dilation?: number | readonly [number, number]
   groups?: number
+}
+
+export interface PoolOptions {
+  /** Default: the window's size, so that windows touch and do not overlap. */
+  stride?: number | readonly [number, number]
+  /** On both sides of the rows and of the columns; at most half of the window. */
+  padding?: number | readonly [number, number]
+  dilation?: number | readonly [number, number]
 }
 
 const pair = (x: number | readonly [number, number]): readonly [number, number] => (typeof x === 'number' ? [x, x] : x)
@@ -424,7 +433,7 @@ export class Tensor<out D extends DType = any> {
 
   /** out[…k…] = this[…index[…k…]…] along `axis`; index has this's rank, 1 on axes where the same indices serve. */
   gather(index: Tensor<IndexDType>, axis: number): Tensor<D> {
-    return new Tensor(b.record('gather', [this.node, index.node], { axis: normalizeAxis(axis, this.rank, 'gather') }))
+    return new Tensor(b.gather(this.node, index.node, axis))
   }
 
   /** Rows `index` (rank 1) along `axis`. */
@@ -435,9 +444,7 @@ export class Tensor<out D extends DType = any> {
 
   /** Inverse of gather: zeros of `size` along `axis`, to which these entries are added at `index`. */
   scatterAdd(index: Tensor<IndexDType>, axis: number, size: number): Tensor<D> {
-    return new Tensor(
-      b.record('scatterAdd', [this.node, index.node], { axis: normalizeAxis(axis, this.rank, 'scatterAdd'), size }),
-    )
+    return new Tensor(b.scatterAdd(this.node, index.node, axis, size))
   }
 
   /** i32 or u32 → f32 [..., classes] of 0 and 1. */
@@ -495,22 +502,33 @@ export class Tensor<out D extends DType = any> {
     return keepDims ? total : total.reshape(this.sum(axes).shape)
   }
 
-  argmax(axis = -1): Tensor<'i32'> {
-    return new Tensor(b.record('argmax', [this.node], { axis: normalizeAxis(axis, this.rank, 'argmax') }))
+  /** Whether all (or any) along the axes are true. */
+  all(this: Tensor<'bool'>, axes?: Axes, keepDims = false): Tensor<'bool'> {
+    return this.cast('u32').min(axes, keepDims).cast('bool')
+  }
+  any(this: Tensor<'bool'>, axes?: Axes, keepDims = false): Tensor<'bool'> {
+    return this.cast('u32').max(axes, keepDims).cast('bool')
   }
 
-  argmin(axis = -1): Tensor<'i32'> {
-    return this.neg().argmax(axis)
+  /** Index of the first largest element; over several axes it counts row by row through them. */
+  argmax(axes: Axes = -1): Tensor<'i32'> {
+    return new Tensor(b.argmax(this.node, axes))
   }
 
+  argmin(axes: Axes = -1): Tensor<'i32'> {
+    // −1 − x turns the order of integers round without overflow, u32 included.
+    return new Tensor(b.argmax(isFloat(this.dtype) ? b.neg(this.node) : b.sub(b.like(this.node, -1), this.node), axes))
+  }
+
+  /** Running sum; integers wrap. */
   cumsum(axis = -1): Tensor<D> {
-    return new Tensor(b.record('cumsum', [this.node], { axis: normalizeAxis(axis, this.rank, 'cumsum') }))
+    return new Tensor(b.cumsum(this.node, axis))
   }
 
-  /** Stable order along the last axis. */
+  /** Stable order along the last axis; NaN last. */
   sort(descending = false): { values: Tensor<D>; indices: Tensor<'i32'> } {
-    const node = b.record('sort', [this.node], { descending })
-    return { values: new Tensor(node), indices: new Tensor(b.pick(node, 1)) }
+    const [values, indices] = b.sort(this.node, descending)
+    return { values: new Tensor(values), indices: new Tensor(indices) }
   }
 
   /** The k largest along the last axis, in order. */
@@ -524,6 +542,21 @@ export class Tensor<out D extends DType = any> {
   /** Matrix product over the last two axes, batch axes broadcast. */
   matmul<E extends DType>(x: Tensor<E>): Tensor<Promote<D, E>> {
     return new Tensor(b.matmul(this.node, x.node))
+  }
+
+  /** thisᵗ of square matrices [..., n, n]; whole t ≥ 0. */
+  matrixPower(t: number): Tensor<D> {
+    return new Tensor(sugar.matrixPower(this.node, t))
+  }
+
+  /** Elements with equal indices on two axes, as a last axis in place of them. */
+  diagonal(first = -2, second = -1): Tensor<D> {
+    return new Tensor(sugar.diagonal(this.node, first, second))
+  }
+
+  /** Sum of the diagonal of the last two axes. */
+  trace(): Tensor<D> {
+    return this.diagonal().sum(-1)
   }
 
   softmax(axis = -1): Tensor<D> {
@@ -582,6 +615,38 @@ export class Tensor<out D extends DType = any> {
       groups: options.groups ?? 1,
     }
     return new Tensor(b.conv2d(this.node, weight.node, options.bias?.node, attrs))
+  }
+
+  /**
+   * Windows of `size` elements along `axis`, a new one every `stride`: [… d …] → [… count …, size]. A view: nothing is copied,
+   * matrix products read it in place. Its gradient adds the windows back.
+   */
+  windows(axis: number, size: number, stride = 1, dilation = 1): Tensor<D> {
+    const at = normalizeAxis(axis, this.rank, 'windows')
+    return new Tensor(b.windows(this.node, { axes: [at], sizes: [size], strides: [stride], dilations: [dilation] }))
+  }
+
+  private pool2d(mode: 'max' | 'mean', size: number | readonly [number, number], o: PoolOptions, counted: boolean) {
+    const attrs = {
+      size: pair(size),
+      stride: pair(o.stride ?? size),
+      padding: pair(o.padding ?? 0),
+      dilation: pair(o.dilation ?? 1),
+    }
+    return new Tensor<any>(sugar.pool2d(this.node, mode, attrs, counted))
+  }
+
+  /** Largest element of every window of [..., H, W]. Ties share the gradient. */
+  maxPool2d(size: number | readonly [number, number], options: PoolOptions = {}): Tensor<D> {
+    return this.pool2d('max', size, options, true)
+  }
+
+  /** Mean of every window of [..., H, W]; zeros of the padding count unless `countPadding` is false. */
+  meanPool2d(
+    size: number | readonly [number, number],
+    options: PoolOptions & { countPadding?: boolean } = {},
+  ): Tensor<Averaged<D>> {
+    return this.pool2d('mean', size, options, options.countPadding ?? true)
   }
 
   /** Symmetric eigendecomposition of [..., n, n]: values ascending, vectors in columns, info = (sweeps, residual). */

@@ -65,11 +65,27 @@ export class ShaderError extends GpuError {
         ? messages
         : [...messages]
             .filter((m) => m.type === 'error')
-            .map((m) => `  ${m.lineNum}:${m.linePos}: ${m.message}\n    ${lines[m.lineNum - 1]?.trim() ?? ''}`)
+            .map((m) => `  ${placeOf(lines, m)}: ${m.message}\n    ${lines[m.lineNum - 1]?.trim() ?? ''}`)
             .join('\n')
     super(`The shader '${label}' does not compile on this device:\n${text}`, label)
     this.wgsl = wgsl
   }
+}
+
+/**
+ * Where a message belongs: line and column of the shader, or, between the marks `//@text NAME` and `//@end`, the line of a text that a
+ * user wrote (defineOp).
+ */
+function placeOf(lines: readonly string[], { lineNum, linePos }: ShaderMessage): string {
+  for (let i = lineNum - 2; i >= 0; i--) {
+    const line = lines[i]!
+    if (line.startsWith('//@text ')) return `${line.slice('//@text '.length)}, line ${lineNum - 1 - i}:${linePos}`
+    if (line !== '//@end') continue
+    let start = i
+    while (start > 0 && !lines[start]!.startsWith('//@text ')) start--
+    return `${lineNum}:${linePos}, after ${lines[start]!.slice('//@text '.length)} (is a bracket or a semicolon missing at its end?)`
+  }
+  return `${lineNum}:${linePos}`
 }
 
 export type ShaderMessage = Pick<GPUCompilationMessage, 'type' | 'lineNum' | 'linePos' | 'message'>

@@ -90,6 +90,11 @@ export function namedParameters(module: Module, prefix = ''): Map<string, Parame
 
 export const parameters = (module: Module): Parameter[] => [...namedParameters(module).values()]
 
+/** Forgets what `backward()` gathered in the parameters of a module. */
+export function zeroGrad(module: Module): void {
+  for (const p of parameters(module)) p.grad = undefined
+}
+
 /** One flat buffer: parameters `first` … `end`−1 of the layout, parameter first + i at element `offsets[i]`. */
 interface Chunk {
   readonly first: number

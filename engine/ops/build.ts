@@ -3,7 +3,7 @@
  * Few primitives, sugar on top: everything below "sugar" is made of what stands above it.
  */
 import { castsToHalf } from '../autocast.ts'
-import { type DType, type HostArray, promote } from '../dtype.ts'
+import { type DType, type HostArray, isFloat, promote } from '../dtype.ts'
 import { createNode, type Node } from '../graph.ts'
 import {
   broadcastShapes,
@@ -15,13 +15,26 @@ import {
   ShapeError,
   sameShape,
 } from '../shape.ts'
-import type { BinaryOp, Conv2dAttrs, OpAttrs, OpName, ReduceOp, UnaryOp } from './names.ts'
+import type { BinaryOp, Conv2dAttrs, OpAttrs, OpName, ReduceOp, UnaryOp, WindowsAttrs } from './names.ts'
 import { shapeRules } from './shapes.ts'
+
+/** Runs a check of operands; while origins are recorded, its error says where each of them was. */
+function about<T>(inputs: readonly Node[], check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    const known = inputs.some((x) => x.origin)
+    if (!(error instanceof ShapeError) || !known || error.message.includes('\n')) throw error
+    const places = inputs.map((x, i) => `  operand ${i}, ${x.dtype}${formatShape(x.shape)}: recorded at ${x.origin}`)
+    throw new ShapeError([error.message, ...places].join('\n'))
+  }
+}
 
 /** Records one op with the shapes its rule gives. */
 export function record<K extends OpName>(op: K, inputs: readonly Node[], attrs: OpAttrs[K]): Node<K> {
   const specs = inputs.map((n) => n.outputs[0]!)
-  return createNode(op, inputs, attrs, shapeRules[op](specs, attrs as never, op as never))
+  const outputs = about(inputs, () => shapeRules[op](specs, attrs as never, op as never))
+  return createNode(op, inputs, attrs, outputs)
 }
 
 const none = {} as Record<string, never>
@@ -138,7 +151,7 @@ export function concat(parts: readonly Node[], axis: number): Node {
 
 function binaryOperands(op: string, a: Node, b: Node): [Node, Node] {
   const dtype = promote(a.dtype, b.dtype)
-  const shape = broadcastShapes(op, a.shape, b.shape)
+  const shape = about([a, b], () => broadcastShapes(op, a.shape, b.shape))
   return [expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)]
 }
 
@@ -147,7 +160,7 @@ export const binary = (op: BinaryOp, a: Node, b: Node): Node =>
 
 export function where(condition: Node, a: Node, b: Node): Node {
   const dtype = promote(a.dtype, b.dtype)
-  const shape = broadcastShapes('where', condition.shape, a.shape, b.shape)
+  const shape = about([condition, a, b], () => broadcastShapes('where', condition.shape, a.shape, b.shape))
   return record('where', [expand(condition, shape), expand(cast(a, dtype), shape), expand(cast(b, dtype), shape)], none)
 }
 
@@ -163,7 +176,50 @@ export function reduce(op: ReduceOp, given: Node, axes?: number | readonly numbe
     : node
 }
 
+/** A node of its own for x: a tensor that stands in two places of a rule must count in each. */
+export const standIn = (x: Node): Node => record('reshape', [x], { shape: x.shape })
+
+/** Applies an op that has no half-precision form in f32. */
+const inF32 = (x: Node, f: (wide: Node) => Node): Node => (x.dtype === 'f16' ? cast(f(cast(x, 'f32')), 'f16') : f(x))
+
+export const cumsum = (x: Node, axis: number): Node =>
+  record('cumsum', [x], { axis: normalizeAxis(axis, x.shape.length, 'cumsum') })
+
+export const gather = (x: Node, index: Node, axis: number): Node =>
+  record('gather', [x, index], { axis: normalizeAxis(axis, x.shape.length, 'gather') })
+
+export const scatterAdd = (x: Node, index: Node, axis: number, size: number): Node =>
+  record('scatterAdd', [x, index], { axis: normalizeAxis(axis, x.shape.length, 'scatterAdd'), size })
+
+/** Index of the first largest element along the axes, counted row by row over them. */
+export function argmax(x: Node, axes: number | readonly number[]): Node {
+  const list = normalizeAxes(axes, x.shape.length, 'argmax')
+  if (list.length === 1) return record('argmax', [x], { axis: list[0]! })
+  const kept = x.shape.flatMap((_, i) => (list.includes(i) ? [] : [i]))
+  const shape = kept.map((i) => x.shape[i]!)
+  return record('argmax', [reshape(permute(x, [...kept, ...list]), [...shape, -1])], { axis: shape.length })
+}
+
+/** Values and i32 indices in order along the last axis. */
+export function sort(x: Node, descending: boolean): [Node, Node] {
+  const node = record('sort', [x], { descending })
+  return [node, pick(node, 1)]
+}
+
+export const windows = (x: Node, attrs: WindowsAttrs): Node => record('windows', [x], attrs)
+
+export const fold = (x: Node, attrs: OpAttrs['fold']): Node => inF32(x, (wide) => record('fold', [wide], attrs))
+
 export const detach = (x: Node): Node => record('detach', [x], none)
+
+function checkProduct(a: Node, b: Node): void {
+  const both = `${a.dtype}${formatShape(a.shape)} times ${b.dtype}${formatShape(b.shape)}`
+  if (a.shape.at(-1) !== b.shape.at(-2))
+    throw new ShapeError(`matmul: inner dimensions differ, ${a.shape.at(-1)} and ${b.shape.at(-2)}: ${both}`)
+  if (!isFloat(a.dtype) && !isFloat(b.dtype))
+    throw new ShapeError(`matmul: needs float matrices, got ${both}; use .cast('f32')`)
+  broadcastShapes('matmul', a.shape.slice(0, -2), b.shape.slice(0, -2))
+}
 
 /** ‖batch broadcast‖ matrix product; 1-d operands are treated as a row (left) or a column (right). */
 export function matmul(left: Node, right: Node): Node {
@@ -175,6 +231,7 @@ export function matmul(left: Node, right: Node): Node {
   if (b.shape.length === 1) return reshapeDropping(matmul(a, reshape(b, [b.shape[0]!, 1])), -1)
   const dtype = promote(a.dtype, b.dtype)
   const rank = Math.max(a.shape.length, b.shape.length)
+  about([a, b], () => checkProduct(a, b))
   const lift = (x: Node) => reshape(cast(x, dtype), [...new Array(rank - x.shape.length).fill(1), ...x.shape])
   // One matrix on the right serves every batch: fold the batch into the rows, one tall product instead of many.
   if (b.shape.length === 2 && a.shape.length > 2) {

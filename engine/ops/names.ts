@@ -5,7 +5,7 @@
 import type { DType } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import type { Shape } from '../shape.ts'
-import type { CustomOp } from './custom.ts'
+import type { CustomAttrs, CustomOp } from './custom.ts'
 
 type None = Record<string, never>
 
@@ -77,6 +77,14 @@ export interface AttentionAttrs {
   readonly hasMask: boolean
 }
 
+/** Windows along `axes`: `sizes` elements `dilations` apart, a new one every `strides`. */
+export interface WindowsAttrs {
+  readonly axes: readonly number[]
+  readonly sizes: readonly number[]
+  readonly strides: readonly number[]
+  readonly dilations: readonly number[]
+}
+
 interface OtherAttrs {
   /** A value that already exists, on the device or in host memory. */
   leaf: None
@@ -100,6 +108,15 @@ interface OtherAttrs {
   expand: { shape: Shape }
   slice: SliceAttrs
   pad: { before: readonly number[]; after: readonly number[]; value: number }
+  /** View: [… d …] → [… count …, size…]; the windows' own axes stand last, in the order of `axes`. */
+  windows: WindowsAttrs
+  /** Transpose of windows: adds every window back to where it was cut from, in axes of `lengths`. */
+  fold: {
+    axes: readonly number[]
+    lengths: readonly number[]
+    strides: readonly number[]
+    dilations: readonly number[]
+  }
   concat: { axis: number }
   /** out[…i…] = x[…index[…i…]…]: picks along `axis`; index is broadcast against the other axes of the output. */
   gather: { axis: number }
@@ -115,8 +132,8 @@ interface OtherAttrs {
   softmax: { log: boolean }
   softmaxGrad: { log: boolean }
   layerNorm: { epsilon: number }
-  layerNormGradInput: None
-  layerNormGradParams: None
+  layerNormGradInput: { epsilon: number }
+  layerNormGradParams: { epsilon: number }
   attention: AttentionAttrs
   attentionDelta: None
   attentionGradQuery: AttentionAttrs
@@ -125,12 +142,17 @@ interface OtherAttrs {
   conv2d: Conv2dAttrs
   conv2dGradInput: Conv2dAttrs & { inputShape: Shape }
   conv2dGradWeight: Conv2dAttrs & { weightShape: Shape }
+  /** x [N, C, H, W] sampled bilinearly where matrices [N, 2, 3] send the pixels of [N, C, height, width]. */
+  affineWarp: { height: number; width: number }
+  affineWarpGradInput: { height: number; width: number }
+  /** Gradient of the source points in pixels, [N, OH, OW, 2]. */
+  affineWarpGradPosition: None
   directionalPool: { mode: 'mean' | 'max'; side: number }
   directionalPoolGrad: { mode: 'mean' | 'max'; side: number; frames: number }
   /** Symmetric eigendecomposition: values ascending, vectors in columns, info (sweeps, residual). */
   eigh: None
 
-  custom: { op: CustomOp; attrs: Readonly<Record<string, number | string>> }
+  custom: { op: CustomOp; attrs: CustomAttrs }
   /** Output `index` of a kernel with several. */
   pick: { index: number }
   /** Several tensors laid into one flat buffer at element offsets. */

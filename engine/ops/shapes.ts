@@ -1,5 +1,6 @@
 /** Shape and dtype rule of every op: what it accepts, what comes out. Errors name the op, the shapes and the argument. */
 
+import { foldShape } from '../../kernels/pooling/fold.ts'
 import { isFloat } from '../dtype.ts'
 import type { OutputSpec } from '../graph.ts'
 import { formatShape, numel, resolveShape, type Shape, ShapeError, sameShape } from '../shape.ts'
@@ -23,8 +24,12 @@ const number: Rule<UnaryOp> = ([x], _, op) =>
 
 const test: Rule<UnaryOp> = ([x]) => out(x!.shape, 'bool')
 
-function needsFloat(op: string, ...inputs: readonly OutputSpec[]): void {
-  for (const x of inputs) if (!isFloat(x.dtype)) fail(`${op}: needs float tensors, got ${show(x)}; use .cast('f32')`)
+function needsF32(op: string, ...inputs: readonly OutputSpec[]): void {
+  for (const x of inputs) if (x.dtype !== 'f32') fail(`${op}: needs f32 tensors, got ${show(x)}; use .cast('f32')`)
+}
+
+function needsNumbers(op: string, x: OutputSpec): void {
+  if (x.dtype === 'bool') fail(`${op}: needs numbers, got ${show(x)}; use .cast('u32')`)
 }
 
 function sameInputs(op: string, inputs: readonly OutputSpec[]): OutputSpec {
@@ -209,6 +214,27 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
       x!.dtype,
     )
   },
+  windows: ([x], { axes, sizes, strides, dilations }) => {
+    const counts = axes.map((axis, j) => {
+      const extent = dilations[j]! * (sizes[j]! - 1) + 1
+      const d = x!.shape[axis]!
+      if (sizes[j]! < 1 || strides[j]! < 1 || dilations[j]! < 1)
+        fail(`windows: size, stride and dilation must be ≥ 1, got ${sizes[j]}, ${strides[j]}, ${dilations[j]}`)
+      if (extent > d) fail(`windows: a window of ${extent} is longer than axis ${axis} of ${show(x!)}`)
+      return Math.floor((d - extent) / strides[j]!) + 1
+    })
+    const shape = x!.shape.map((d, i) => (axes.includes(i) ? counts[axes.indexOf(i)]! : d))
+    return out([...shape, ...sizes], x!.dtype)
+  },
+  fold: ([x], { axes, lengths, strides, dilations }) => {
+    needsF32('fold', x!)
+    const rank = x!.shape.length - axes.length
+    axes.forEach((axis, j) => {
+      const reach = (x!.shape[axis]! - 1) * strides[j]! + (x!.shape[rank + j]! - 1) * dilations[j]! + 1
+      if (reach > lengths[j]!) fail(`fold: windows of ${show(x!)} reach ${reach}, past ${lengths[j]} of axis ${axis}`)
+    })
+    return out(foldShape({ input: x!.shape, axes, lengths, strides, dilations }), x!.dtype)
+  },
   concat: (inputs, { axis }) => {
     const [first] = inputs
     for (const x of inputs)
@@ -236,7 +262,7 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
     )
   },
   scatterAdd: ([x, index], { axis, size }) => {
-    needsFloat('scatterAdd', x!)
+    needsNumbers('scatterAdd', x!)
     const fits =
       index!.shape.length === x!.shape.length &&
       index!.shape.every((d, i) => d === x!.shape[i] || (d === 1 && i !== axis))
@@ -248,16 +274,16 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
     )
   },
   cumsum: ([x]) => {
-    needsFloat('cumsum', x!)
+    needsNumbers('cumsum', x!)
     return out(x!.shape, x!.dtype)
   },
   argmax: ([x], { axis }) => {
-    needsFloat('argmax', x!)
+    needsNumbers('argmax', x!)
     const shape = x!.shape.filter((_, i) => i !== axis)
     return x!.shape[axis] ? out(shape, 'i32') : fail(`argmax: axis of size 0 in ${show(x!)}`)
   },
   sort: ([x]) => {
-    needsFloat('sort', x!)
+    needsNumbers('sort', x!)
     return [
       { shape: x!.shape, dtype: x!.dtype },
       { shape: x!.shape, dtype: 'i32' },
@@ -320,6 +346,19 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
   conv2d,
   conv2dGradInput: ([dy], { inputShape }) => out(inputShape, dy!.dtype),
   conv2dGradWeight: ([x], { weightShape }) => out(weightShape, x!.dtype),
+  affineWarp: ([x, matrix], { height, width }) => {
+    needsF32('affineWarp', x!, matrix!)
+    const [n, c] = x!.shape as [number, number]
+    if (x!.shape.length !== 4 || !sameShape(matrix!.shape, [n, 2, 3]))
+      fail(`affineWarp: needs x [N, C, H, W] and matrix [N, 2, 3], got ${show(x!)} and ${show(matrix!)}`)
+    if (!(height >= 1 && width >= 1) || x!.shape[2]! < 1 || x!.shape[3]! < 1)
+      fail(`affineWarp: ${show(x!)} to ${formatShape([height, width])}: sizes must be at least 1`)
+    return out([n, c, height, width], 'f32')
+  },
+  // inputs: dy, matrix
+  affineWarpGradInput: ([dy], { height, width }) => out([dy!.shape[0]!, dy!.shape[1]!, height, width], 'f32'),
+  // inputs: x, matrix, dy
+  affineWarpGradPosition: ([, , dy]) => out([dy!.shape[0]!, dy!.shape[2]!, dy!.shape[3]!, 2], 'f32'),
   directionalPool: ([z], { mode, side }) => {
     const s = z!.shape
     if (s.length !== 4 || s[2] !== side * side + 1)

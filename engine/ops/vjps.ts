@@ -8,7 +8,6 @@ import type { Node } from '../graph.ts'
 import { numel } from '../shape.ts'
 import * as b from './build.ts'
 import {
-  add,
   cast,
   div,
   exp,
@@ -26,28 +25,25 @@ import {
   unbroadcast,
   where,
 } from './build.ts'
+import {
+  attentionDeltaVjp,
+  attentionGradBiasVjp,
+  attentionGradKeyValueVjp,
+  attentionGradQueryVjp,
+  attentionVjp,
+  conv2dGradInputVjp,
+  conv2dGradWeightVjp,
+  conv2dVjp,
+  directionalPoolGradVjp,
+  directionalPoolVjp,
+  eighVjp,
+  layerNormGradInputVjp,
+  layerNormGradParamsVjp,
+  layerNormVjp,
+} from './fused.ts'
 import type { OpName } from './names.ts'
-
-export type Grads = readonly (Node | undefined)[]
-type Vjp<K extends OpName> = (node: Node<K>, dy: Node, all: Grads) => Grads
-
-/** For ops whose value does not change smoothly: comparisons, rounding, indices. */
-const zero: Vjp<any> = (node) => node.inputs.map(() => undefined)
-
-/** Thrown when a gradient of a gradient is asked of a fused kernel that has a first-order rule only. */
-const firstOrder =
-  (name: string): Vjp<any> =>
-  () => {
-    throw new Error(
-      `grad: '${name}' is a first-order op, its own gradient is not available; build the layer from plain ops for second derivatives`,
-    )
-  }
-
-const x0 = (node: Node): Node => node.inputs[0]!
-const x1 = (node: Node): Node => node.inputs[1]!
-const mask = (condition: Node, dy: Node): Node => where(condition, dy, b.zerosLike(dy))
-const compare = (op: 'less' | 'lessEqual' | 'greater' | 'greaterEqual' | 'equal', a: Node, c: Node) =>
-  b.binary(op, a, c)
+import { compare, mask, refused, type Vjp, x0, x1, zero } from './rule.ts'
+import { affineWarpGradInputVjp, affineWarpGradPositionVjp, affineWarpVjp } from './warp.ts'
 
 /** Puts reduced axes back as 1 and broadcasts over them. */
 function spread(dy: Node, node: Node<'sum' | 'max' | 'min' | 'prod'>): Node {
@@ -76,51 +72,6 @@ const pairExtremum =
     const half = scale(dy, 0.5)
     return [where(tie, half, mask(compare(op, p, q), dy)), where(tie, half, mask(compare(op, q, p), dy))]
   }
-
-const attentionExtras = (node: Node<'attention'>) => node.inputs.slice(3)
-
-/**
- * Gradients that are sums over few elements are written in plain ops: such sums go together into one launch with others, which
- * saves more than a kernel of its own gains.
- */
-const isSmall = (x: Node): boolean => x.dtype === 'f32' && numel(x.shape) <= 2 ** 16
-
-/** Σ dO∘O over a head, [batch…, heads, length] of [batch…, length, heads, d]. */
-function attentionDelta(o: Node, dy: Node): Node {
-  if (!isSmall(o)) return b.record('attentionDelta', [o, dy], {} as never)
-  const sums = sum(mul(o, dy), -1)
-  const rank = sums.shape.length
-  return b.permute(sums, [...sums.shape.slice(0, -2).map((_, i) => i), rank - 1, rank - 2])
-}
-
-const attentionVjp: Vjp<'attention'> = (node, dy, all) => {
-  if (all[1]) throw new Error('grad: the log-sum-exp output of attention is not differentiable')
-  const { attrs } = node
-  const [q, k, v] = node.inputs as [Node, Node, Node]
-  const lse = pick(node, 1)
-  const delta = attentionDelta(node, dy)
-  const shared = [q, k, v, ...attentionExtras(node), dy, lse, delta]
-  const dkv = b.record('attentionGradKeyValue', shared, attrs)
-  const grads: (Node | undefined)[] = [b.record('attentionGradQuery', shared, attrs), dkv, pick(dkv, 1)]
-  if (attrs.hasBias) grads.push(b.record('attentionGradBias', shared, attrs))
-  if (attrs.hasMask) grads.push(undefined)
-  return grads
-}
-
-const layerNormVjp: Vjp<'layerNorm'> = (node, dy, all) => {
-  if (all[1] || all[2]) throw new Error('grad: the saved statistics of layerNorm are not differentiable')
-  const [x, gamma] = node.inputs as [Node, Node]
-  const [mean, rstd] = [pick(node, 1), pick(node, 2)]
-  const dx = b.record('layerNormGradInput', [x, gamma, dy, mean, rstd], {} as never)
-  if (isSmall(x)) {
-    const rows = x.shape.slice(0, -1).map((_, i) => i)
-    const column = (statistic: Node) => reshape(statistic, [...statistic.shape, 1])
-    const normal = mul(sub(x, column(mean)), column(rstd))
-    return [dx, sum(mul(dy, normal), rows), sum(dy, rows)]
-  }
-  const params = b.record('layerNormGradParams', [x, dy, mean, rstd], {} as never)
-  return [dx, params, pick(params, 1)]
-}
 
 /** dA = dC Bᵀ and dB = Aᵀ dC, summed back over broadcast batch axes. */
 const matmulVjp: Vjp<'matmul'> = (node, dy) => {
@@ -161,29 +112,6 @@ const prodVjp: Vjp<'prod'> = (node, dy) => {
   const rest = spread(b.reduce('prod', filled, node.attrs.axes), node)
   const others = where(compare('equal', zeros, cast(isZero, node.dtype)), div(rest, filled), like(x, 0))
   return [mul(spread(dy, node), others)]
-}
-
-/** dS = Q (diag(dλ) + Qᵀ dQ ∘ F) Qᵀ, F_ab = 1/(λ_b − λ_a), 0 where they meet: use spectral functions where spectra repeat. */
-const eighVjp: Vjp<'eigh'> = (node, _, all) => {
-  const [dValues, dVectors] = all
-  const q = pick(node, 1)
-  const qt = b.transpose(q)
-  const n = node.shape.at(-1)!
-  const column = (x: Node) => reshape(x, [...x.shape, 1])
-  const row = (x: Node) => reshape(x, [...x.shape.slice(0, -1), 1, n])
-  const diagonal = compare('equal', reshape(b.iota(n), [n, 1]), reshape(b.iota(n), [1, n]))
-  let inner: Node | undefined
-  if (dValues) inner = mask(b.expand(diagonal, q.shape), b.expand(column(dValues), q.shape))
-  if (dVectors) {
-    const gap = sub(row(node), column(node))
-    const meet = compare('lessEqual', unary('abs', gap), like(gap, 1e-12))
-    const f = where(meet, like(gap, 0), div(like(gap, 1), where(meet, like(gap, 1), gap)))
-    const rotated = mul(b.matmul(qt, dVectors), f)
-    inner = inner ? add(inner, rotated) : rotated
-  }
-  if (!inner) return [undefined]
-  const ds = b.matmul(b.matmul(q, inner), qt)
-  return [scale(add(ds, b.transpose(ds)), 0.5)]
 }
 
 const concatVjp: Vjp<'concat'> = (node, dy) => {
@@ -291,20 +219,29 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
   slice: sliceVjp,
   pad: (n, dy) => [b.slice(dy, n.attrs.before, x0(n).shape)],
   concat: concatVjp,
-  gather: (n, dy) => {
-    const { axis } = n.attrs
-    return [b.record('scatterAdd', [dy, x1(n)], { axis, size: x0(n).shape[axis]! }), undefined]
+  windows: (n, dy) => {
+    const { axes, strides, dilations } = n.attrs
+    return [b.fold(dy, { axes, strides, dilations, lengths: axes.map((a) => x0(n).shape[a]!) })]
   },
-  scatterAdd: (n, dy) => [b.record('gather', [dy, x1(n)], { axis: n.attrs.axis }), undefined],
+  fold: (n, dy) => {
+    const { axes, strides, dilations } = n.attrs
+    const sizes = x0(n).shape.slice(n.shape.length)
+    // Lengths may go past the last window: what lies there came from nowhere.
+    const used = axes.map((a, j) => (x0(n).shape[a]! - 1) * strides[j]! + (sizes[j]! - 1) * dilations[j]! + 1)
+    const cut = axes.reduce((x, a, j) => b.narrow(x, a, 0, used[j]), dy)
+    return [b.windows(cut, { axes, sizes, strides, dilations })]
+  },
+  gather: (n, dy) => [b.scatterAdd(dy, x1(n), n.attrs.axis, x0(n).shape[n.attrs.axis]!), undefined],
+  scatterAdd: (n, dy) => [b.gather(dy, x1(n), n.attrs.axis), undefined],
   cumsum: (n, dy) => {
     const { axis } = n.attrs
-    return [b.flip(b.record('cumsum', [b.flip(dy, axis)], { axis }), axis)]
+    return [b.flip(b.cumsum(b.flip(dy, axis), axis), axis)]
   },
   argmax: zero,
   sort: (n, dy, all) => {
     if (all[1]) throw new Error('grad: the indices of sort are integers')
     const axis = n.shape.length - 1
-    return [b.record('scatterAdd', [dy, pick(n, 1)], { axis, size: n.shape[axis]! })]
+    return [b.scatterAdd(dy, pick(n, 1), axis, n.shape[axis]!)]
   },
 
   sum: (n, dy) => [spread(dy, n)],
@@ -315,38 +252,28 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
   softmax: softmaxVjp,
   softmaxGrad: softmaxGradVjp,
   layerNorm: layerNormVjp,
-  layerNormGradInput: firstOrder('layerNorm'),
-  layerNormGradParams: firstOrder('layerNorm'),
+  layerNormGradInput: layerNormGradInputVjp,
+  layerNormGradParams: layerNormGradParamsVjp,
   attention: attentionVjp,
-  attentionDelta: firstOrder('attention'),
-  attentionGradQuery: firstOrder('attention'),
-  attentionGradKeyValue: firstOrder('attention'),
-  attentionGradBias: firstOrder('attention'),
-  conv2d: (n, dy) => {
-    const [x, w, bias] = n.inputs as [Node, Node, Node | undefined]
-    const dx = b.record('conv2dGradInput', [dy, w], { ...n.attrs, inputShape: x.shape })
-    const dw = b.record('conv2dGradWeight', [x, dy], { ...n.attrs, weightShape: w.shape })
-    return bias ? [dx, dw, sum(cast(dy, 'f32'), [0, 2, 3])] : [dx, dw]
-  },
-  conv2dGradInput: firstOrder('conv2d'),
-  conv2dGradWeight: firstOrder('conv2d'),
-  directionalPool: (n, _, all) => {
-    const { mode, side } = n.attrs
-    const [b0, frames] = x0(n).shape as [number, number]
-    const e = x0(n).shape[3]!
-    const parts = [
-      all[0] ?? b.full([b0, side, e], 0),
-      all[1] ?? b.full([b0, side, e], 0),
-      all[2] ?? b.full([b0, 1, e], 0),
-    ]
-    if (mode === 'max') parts.push(pick(n, 3), pick(n, 4))
-    return [b.record('directionalPoolGrad', parts, { mode, side, frames })]
-  },
-  directionalPoolGrad: firstOrder('directionalPool'),
+  attentionDelta: attentionDeltaVjp,
+  attentionGradQuery: attentionGradQueryVjp,
+  attentionGradKeyValue: attentionGradKeyValueVjp,
+  attentionGradBias: attentionGradBiasVjp,
+  conv2d: conv2dVjp,
+  conv2dGradInput: conv2dGradInputVjp,
+  conv2dGradWeight: conv2dGradWeightVjp,
+  affineWarp: affineWarpVjp,
+  affineWarpGradInput: affineWarpGradInputVjp,
+  affineWarpGradPosition: affineWarpGradPositionVjp,
+  directionalPool: directionalPoolVjp,
+  directionalPoolGrad: directionalPoolGradVjp,
   eigh: eighVjp,
   custom: (n, _, all) => {
     const { op } = n.attrs
-    if (!op.vjp) throw new Error(`grad: '${op.name}' was defined without a vjp`)
+    if (!op.vjp)
+      throw new Error(
+        `grad: '${op.name}' was defined without a vjp; give defineOp one, or .detach() what it is computed from`,
+      )
     return op.vjp(n, all)
   },
   pick: () => {
@@ -354,5 +281,5 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
   },
   pack: (n, dy) => n.inputs.map((x, i) => reshape(b.slice(dy, [n.attrs.offsets[i]!], [numel(x.shape)]), x.shape)),
   assign: (_, dy) => [undefined, dy],
-  adamw: firstOrder('adamw'),
+  adamw: refused('adamw', 'changes parameters: differentiate the loss, not the step'),
 }

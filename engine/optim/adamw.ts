@@ -4,12 +4,13 @@
  */
 import { adamwHyperWords } from '../../kernels/optimizer/adamw.ts'
 import type { Node } from '../graph.ts'
-import { alignment, type FlatParameters, flatten, type Module, rowLength } from '../nn/parameter.ts'
+import { alignment, type FlatParameters, flatten, type Module, rowLength, zeroGrad } from '../nn/parameter.ts'
 import * as b from '../ops/build.ts'
 import { currentDevice } from '../runtime/device.ts'
 import { registerAssigned } from '../runtime/settle.ts'
 import { type Shape, ShapeError } from '../shape.ts'
 import { Tensor } from '../tensor.ts'
+import { type Gradients, packGradients } from './gradients.ts'
 import type { LossScaler } from './scaler.ts'
 
 export interface AdamWOptions {
@@ -68,10 +69,12 @@ export class AdamW {
     this.blocks = this.flat.blocks(decays)
   }
 
-  /** Records one step; it runs with whatever is computed next. `grads`: one a parameter, in order, or by name. */
-  step(grads: readonly Tensor[] | ReadonlyMap<string, Tensor>): void {
-    const list = grads instanceof Map ? this.flat.names.map((n) => named(grads, n)) : (grads as readonly Tensor[])
-    const g = this.flat.pack(list.map((t) => t.node))
+  /**
+   * Records one step; it runs with whatever is computed next. `grads`: one a parameter, in order, or by name; without them, those that
+   * `backward()` left in the parameters, which stay there until `zeroGrad()`.
+   */
+  step(grads?: Gradients): void {
+    const g = packGradients('AdamW', this.flat, grads)
     const words = () => {
       this.steps++
       const [beta1, beta2] = this.options.betas
@@ -123,6 +126,11 @@ export class AdamW {
     return b.concat([b.narrow(hyper, 0, 0, 5), next, b.narrow(hyper, 0, 7, 8)], 0)
   }
 
+  /** Forgets the gradients that `backward()` gathered. */
+  zeroGrad(): void {
+    zeroGrad(this.flat.byName)
+  }
+
   /** Moments by name, and what loss scaling keeps, for checkpoints. */
   async state(): Promise<{
     steps: number
@@ -159,12 +167,6 @@ export class AdamW {
     this.corrections = b.record('assign', [this.corrections!, b.hostLeaf(values, [2], 'f32')], {})
     currentDevice().addEffect(this.corrections)
   }
-}
-
-function named(grads: ReadonlyMap<string, Tensor>, name: string): Tensor {
-  const g = grads.get(name)
-  if (!g) throw new Error(`AdamW: no gradient for '${name}'`)
-  return g
 }
 
 /** Σ g² of one chunk without its gaps, which hold anything: rows first, then their sums, so that many workgroups share the work. */

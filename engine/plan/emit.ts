@@ -8,7 +8,17 @@ import type { Node, OutputSpec } from '../graph.ts'
 import type { ReduceOp } from '../ops/names.ts'
 import { pointwise } from '../ops/pointwise.ts'
 import { contiguousStrides, numel } from '../shape.ts'
-import { constant, dot, type Index, plus, reshapeCoordinates, times, unflatten, variable } from './symbolic.ts'
+import {
+  constant,
+  dot,
+  type Index,
+  plus,
+  reshapeCoordinates,
+  times,
+  unflatten,
+  variable,
+  windowCoordinates,
+} from './symbolic.ts'
 import { flatWindow, type Place } from './views.ts'
 
 /** A value in memory: output `output` of a node. */
@@ -244,6 +254,8 @@ export class Emitter {
           at.map((i, axis) => plus(times(i, steps[axis]!), starts[axis]!)),
         )
       }
+      case 'windows':
+        return this.value(x!, windowCoordinates((node as Node<'windows'>).attrs, at))
       case 'pad':
         return this.pad(node as Node<'pad'>, at)
       case 'concat':

@@ -14,38 +14,16 @@ import { layerNormVariants } from '../../kernels/layernorm/layernorm.ts'
 import { type MatmulOperand, type MatmulProblem, matmulVariants } from '../../kernels/matmul/matmul.ts'
 import { adamwVariants } from '../../kernels/optimizer/adamw.ts'
 import { directionalPoolBackwardVariants, directionalPoolVariants } from '../../kernels/pooling/directional.ts'
-import { argmaxProgram, cumsumProgram, scatterAddProgram, sortProgram } from '../../kernels/scan/scan.ts'
 import { softmaxBackwardVariants, softmaxVariants } from '../../kernels/softmax/softmax.ts'
-import type { FloatType } from '../../kernels/storage.ts'
 import type { DType } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import type { AttentionAttrs, Conv2dAttrs, OpName } from '../ops/names.ts'
 import { numel, type Shape } from '../shape.ts'
-import type { Chooser } from './plan.ts'
+import { type Arg, floatOf, floatType, ins, type Lowering, type LoweringContext, outs, type Written } from './calls.ts'
+import { lineLowerings } from './lines.ts'
 import type { Operand } from './views.ts'
 
-/** What a binding of a launch is filled with. */
-export type Arg = { readonly in: number } | { readonly out: number } | { readonly temp: number; readonly bytes: number }
-
-export interface Call {
-  readonly program: Program
-  readonly args: readonly Arg[]
-}
-
-export interface LoweringContext {
-  readonly caps: Capabilities
-  /** Picks among variants: the tuner's choice for such a problem, or the first. */
-  choose: Chooser
-  /** Where outputs go that are part of a larger value; only for ops that `writesStrided` names. */
-  readonly places?: readonly (Written | undefined)[]
-}
-
-/** Element c of an output is written at offset + Σ c·stride of a buffer, which outputs of the same `container` share. */
-export interface Written {
-  readonly container: object
-  readonly strides: readonly number[]
-  readonly offset: number
-}
+export type { Call, LoweringContext, Written } from './calls.ts'
 
 /** Ops whose outputs may be written through strides, the last axis dense. */
 export const writesStrided = (node: Node): boolean =>
@@ -58,14 +36,6 @@ const pick = <P extends object>(
   variants: (problem: P, caps: Capabilities) => Variant[],
   problem: P,
 ): Program => context.choose(kernel, variants(problem, context.caps), problem)
-
-type Lowering<K extends OpName> = (node: Node<K>, operands: readonly Operand[], context: LoweringContext) => Call[]
-
-const ins = (...indices: number[]): Arg[] => indices.map((i) => ({ in: i }))
-const outs = (...indices: number[]): Arg[] => indices.map((i) => ({ out: i }))
-
-const floatType = (dtype: DType): FloatType => (dtype === 'f16' ? 'f16' : 'f32')
-const floatOf = ({ ref }: Operand): FloatType => floatType(ref.node.outputs[ref.output]!.dtype)
 
 const rowsOf = (shape: Shape) => ({ rows: numel(shape.slice(0, -1)), width: shape[shape.length - 1]! })
 
@@ -475,37 +445,13 @@ export const kernelLowerings = {
     const temp: Arg[] = jacobiNeedsWork(n) ? [{ temp: 0, bytes: batch * n * n * 4 }] : []
     return [{ program: pick(c, 'eigh', jacobiVariants, { batch, n }), args: [...ins(0), ...outs(0, 1, 2), ...temp] }]
   },
-  cumsum: (node, [x], c) => [
-    { program: cumsumProgram(node.shape, node.attrs.axis, c.caps, floatOf(x!)), args: [...ins(0), ...outs(0)] },
-  ],
-  argmax: (node, [x], c) => [
-    { program: argmaxProgram(x!.shape, node.attrs.axis, c.caps, floatOf(x!)), args: [...ins(0), ...outs(0)] },
-  ],
-  sort: (node, [x], c) => [
-    { program: sortProgram(node.shape, node.attrs.descending, c.caps, floatOf(x!)), args: [...ins(0), ...outs(0, 1)] },
-  ],
-  scatterAdd: (node, [x, index], c) => [
-    {
-      program: scatterAddProgram(
-        {
-          input: x!.shape,
-          index: index!.shape,
-          axis: node.attrs.axis,
-          size: node.attrs.size,
-          signed: node.inputs[1]!.dtype === 'i32',
-          type: floatOf(x!),
-        },
-        c.caps,
-      ),
-      args: [...ins(0, 1), ...outs(0)],
-    },
-  ],
   adamw: (node, _, c) => [
     {
       program: pick(c, 'adamw', adamwVariants, { count: numel(node.shape) }),
       args: [...outs(0, 1, 2), ...ins(3, 4, 5, 6)],
     },
   ],
+  ...lineLowerings,
 } satisfies { [K in OpName]?: Lowering<K> }
 
 /** Whether a kernel reads input `index` through these strides; what it does not is made contiguous first. */
@@ -516,5 +462,8 @@ export function acceptsStrides(kernel: Node, index: number, strides: readonly nu
   if (index >= 3 + Number(hasBias) + Number(hasMask)) return false
   // The last axis of q, k, v and of the bias must be dense.
   const isMask = index >= 3 + Number(hasBias)
-  return isMask || kernel.inputs[index]!.shape.at(-1) === 1 || strides.at(-1) === 1
+  const { shape } = kernel.inputs[index]!
+  // The gradient of the bias is laid out by its strides: one that repeats along an axis has a gradient that does not.
+  if (kernel.op === 'attentionGradBias' && index === 3 && shape.some((d, i) => d > 1 && strides[i] === 0)) return false
+  return isMask || shape.at(-1) === 1 || strides.at(-1) === 1
 }

@@ -198,3 +198,20 @@ export function reshapeCoordinates(
   }
   return out
 }
+
+/** Coordinates in a tensor of the element at `at` of its windows: position · stride + place in the window · dilation. */
+export function windowCoordinates(
+  attrs: {
+    readonly axes: readonly number[]
+    readonly strides: readonly number[]
+    readonly dilations: readonly number[]
+  },
+  at: readonly Index[],
+): Index[] {
+  const { axes, strides, dilations } = attrs
+  const out = at.slice(0, at.length - axes.length)
+  axes.forEach((axis, j) => {
+    out[axis] = plus(times(at[axis]!, strides[j]!), times(at[out.length + j]!, dilations[j]!))
+  })
+  return out
+}

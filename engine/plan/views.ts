@@ -5,7 +5,7 @@ import { contiguousStrides, numel } from '../shape.ts'
 import type { ValueRef } from './emit.ts'
 import { bindingAlignment, type Window } from './plan.ts'
 import { isView, rearranges } from './roles.ts'
-import { constant, dot, type Index, plus, reshapeCoordinates, times, variable } from './symbolic.ts'
+import { constant, dot, type Index, plus, reshapeCoordinates, times, variable, windowCoordinates } from './symbolic.ts'
 
 /** A value in memory, or the part of it that a binding shows. */
 export interface Place extends ValueRef {
@@ -54,7 +54,7 @@ export function stridedView(node: Node, stop: (node: Node) => boolean): StridedV
     else if (x.op === 'slice') {
       const { starts, steps } = (x as Node<'slice'>).attrs
       at = at.map((i, axis) => plus(times(i, steps[axis]!), starts[axis]!))
-    }
+    } else if (x.op === 'windows') at = windowCoordinates((x as Node<'windows'>).attrs, at)
     x = input
   }
   const index = dot(at, contiguousStrides(x.shape))

@@ -2,7 +2,7 @@
  * Kernels along one axis that are no reductions: running sums, arg-max, stable sort, scatter-add. One invocation a line (or an
  * output), in a fixed order, so that equal inputs give equal bits; no float atomics.
  *
- * Values are f32 or f16 in memory, sums f32. A tensor [outer…, n, inner…] is seen as outer × n × inner; line (o, i) holds the elements o·n·inner + k·inner + i.
+ * Values are f32, f16 or integers in memory; sums of floats f32. A tensor [outer…, n, inner…] is seen as outer × n × inner; line (o, i) holds the elements o·n·inner + k·inner + i.
  */
 import { type Binding, type Capabilities, ceilDiv, declareBindings, foldGrid, type Program } from '../kernel.ts'
 import { enableHalf, type FloatArray, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
@@ -41,24 +41,44 @@ ${body}
   }
 }
 
-/** x as it is read, y as it is written. */
-function arrays(caps: Capabilities, type: FloatType): { x: FloatArray; y: FloatArray } {
-  return { x: floatArray('x', caps, { type }), y: floatArray('y', caps, { type, access: 'read_write' }) }
+/** Type of the elements in memory; floats are summed in f32, integers wrap. */
+export type ScanType = FloatType | 'i32' | 'u32'
+
+const isInteger = (type: ScanType): type is 'i32' | 'u32' => type === 'i32' || type === 'u32'
+
+function arrayOf(name: string, caps: Capabilities, type: ScanType, access: Binding['access']): FloatArray {
+  if (!isInteger(type)) return floatArray(name, caps, { type, access })
+  return {
+    name,
+    binding: { name, type, access },
+    functions: '',
+    load: (i) => `${name}[${i}]`,
+    store: (i, value) => `${name}[${i}] = ${value};`,
+  }
 }
+
+/** x as it is read, y as it is written. */
+const arrays = (caps: Capabilities, type: ScanType): { x: FloatArray; y: FloatArray } => ({
+  x: arrayOf('x', caps, type, 'read'),
+  y: arrayOf('y', caps, type, 'read_write'),
+})
+
+const bytesOf = (type: ScanType): number => (isInteger(type) ? 4 : floatBytes(type))
+const zeroOf = (type: ScanType): string => (isInteger(type) ? `${type}(0)` : '0.0')
 
 /** y[k] = x[0] + … + x[k] along `axis`. Bindings x, y. */
 export function cumsumProgram(
   shape: readonly number[],
   axis: number,
   caps: Capabilities,
-  type: FloatType = 'f32',
+  type: ScanType = 'f32',
 ): Program {
   const { x, y } = arrays(caps, type)
   const { outer, n, inner } = lines(shape, axis)
   const body = `  let base = (t / ${inner}u) * ${n * inner}u + t % ${inner}u;
-  var total = 0.0;
+  var total = ${zeroOf(type)};
   for (var k = 0u; k < ${n}u; k++) { total += ${x.load(`base + k * ${inner}u`)}; ${y.store(`base + k * ${inner}u`, 'total')} }`
-  const bytes = 2 * floatBytes(type) * numel(shape)
+  const bytes = 2 * bytesOf(type) * numel(shape)
   return program('cumsum', [x.binding, y.binding], outer * inner, body, bytes, numel(shape), caps, [x, y])
 }
 
@@ -67,7 +87,7 @@ export function argmaxProgram(
   shape: readonly number[],
   axis: number,
   caps: Capabilities,
-  type: FloatType = 'f32',
+  type: ScanType = 'f32',
 ): Program {
   const { x } = arrays(caps, type)
   const { outer, n, inner } = lines(shape, axis)
@@ -81,7 +101,7 @@ export function argmaxProgram(
     [x.binding, { name: 'index', type: 'i32', access: 'read_write' }],
     outer * inner,
     body,
-    floatBytes(type) * numel(shape),
+    bytesOf(type) * numel(shape),
     numel(shape),
     caps,
     [x],
@@ -96,19 +116,20 @@ export function sortProgram(
   shape: readonly number[],
   descending: boolean,
   caps: Capabilities,
-  type: FloatType = 'f32',
+  type: ScanType = 'f32',
 ): Program {
   const { x, y } = arrays(caps, type)
   const n = shape[shape.length - 1]!
   const before = descending ? 'w > v' : 'w < v'
+  const isNan = (name: string) => (!isInteger(type) ? `(bitcast<u32>(${name}) & 0x7fffffffu) > 0x7f800000u` : 'false')
   const body = `  let row = (t / ${n}u) * ${n}u;
   let own = t - row;
   let v = ${x.load('t')};
-  let vNan = (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
+  let vNan = ${isNan('v')};
   var place = 0u;
   for (var k = 0u; k < ${n}u; k++) {
     let w = ${x.load('row + k')};
-    let wNan = (bitcast<u32>(w) & 0x7fffffffu) > 0x7f800000u;
+    let wNan = ${isNan('w')};
     let first = select(${before}, !wNan, vNan && !wNan) && !wNan;
     let tie = select(w == v, wNan && vNan, vNan || wNan) && k < own;
     if (first || tie) { place++; }
@@ -116,7 +137,7 @@ export function sortProgram(
   ${y.store('row + place', 'v')}
   index[row + place] = i32(own);`
   const bindings: Binding[] = [x.binding, y.binding, { name: 'index', type: 'i32', access: 'read_write' }]
-  const bytes = (4 + 2 * floatBytes(type)) * numel(shape)
+  const bytes = (4 + 2 * bytesOf(type)) * numel(shape)
   return program('sort', bindings, numel(shape), body, bytes, 2 * numel(shape) * n, caps, [x, y])
 }
 
@@ -130,7 +151,7 @@ export interface ScatterAddProblem {
   /** The index is i32 rather than u32. */
   readonly signed: boolean
   /** Of x and y; default f32. */
-  readonly type?: FloatType
+  readonly type?: ScanType
 }
 
 /** out[…index[…k…]…] += x[…k…]: each output looks for its own sources, in order of k. Bindings x, index, y. */
@@ -150,10 +171,10 @@ export function scatterAddProgram(p: ScatterAddProblem, caps: Capabilities): Pro
   let own = t / ${inner}u % ${p.size}u;
   let base = (t / ${inner * p.size}u) * ${n * inner}u + lane;
   let at = ${terms.join(' + ') || '0u'};
-  var total = 0.0;
+  var total = ${zeroOf(p.type ?? 'f32')};
   for (var k = 0u; k < ${n}u; k++) { if (u32(index[at + k * ${strides[p.axis]}u]) == own) { total += ${x.load(`base + k * ${inner}u`)}; } }
   ${y.store('t', 'total')}`
   const index: Binding = { name: 'index', type: p.signed ? 'i32' : 'u32', access: 'read' }
-  const bytes = floatBytes(p.type ?? 'f32') * (numel(p.input) + count)
+  const bytes = bytesOf(p.type ?? 'f32') * (numel(p.input) + count)
   return program('scatterAdd', [x.binding, index, y.binding], count, body, bytes, n * count, caps, [x, y])
 }

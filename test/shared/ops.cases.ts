@@ -1,13 +1,17 @@
 /** Every op against float64 loops: values, views, gradients, second derivatives. */
 import type { Case } from './case.ts'
+import { effectCases } from './ops/effects.ts'
 import { attentionCases, layerCases, productCases } from './ops/linear.ts'
 import { binaryCases, castCases, unaryCases } from './ops/pointwise.ts'
+import { randomCases } from './ops/random.ts'
 import { reductionCases } from './ops/reduce.ts'
 import { indexCases, viewCases } from './ops/shape.ts'
-import { casesOf } from './ops/table.ts'
+import { spectralCases } from './ops/spectral.ts'
+import { casesOf, everyOp } from './ops/table.ts'
+import { integerCases, windowCases } from './ops/windows.ts'
 
 export function cases(): Case[] {
-  return casesOf([
+  const tables = casesOf([
     ...unaryCases,
     ...binaryCases,
     ...castCases,
@@ -17,5 +21,10 @@ export function cases(): Case[] {
     ...productCases,
     ...layerCases,
     ...attentionCases,
+    ...windowCases,
+    ...integerCases,
+    ...spectralCases,
+    ...randomCases,
   ])
+  return [...tables, ...effectCases, everyOp]
 }

@@ -1,7 +1,6 @@
 /** Products, layers and linear algebra. */
 import { directionalPool, einsum, pairwiseSquaredDistances, resize, resizeMatrix } from '../../../engine/functional.ts'
 import { arange, eye, type Tensor } from '../../../engine/index.ts'
-import { matrixPower } from '../../../engine/spectral.ts'
 import type { Conv2dProblem } from '../../../kernels/conv2d/conv2d.ts'
 import { conv2dReference } from '../../../kernels/conv2d/reference.ts'
 import { jacobiReference } from '../../../kernels/jacobi/reference.ts'
@@ -39,9 +38,17 @@ export const productCases: OpCase[] = [
   { op: 'einsum, implied output', shapes: [[3, 4], [4, 2]], tolerance, second: false, views: false, f: (x, y) => einsum('ca,ab', x, y), reference: (x, y) => T(product(x, y)) },
   { op: 'einsum of three', shapes: [[3, 4], [4, 5, 2], [5, 2]], tolerance: 2e-5, second: false, views: false, f: (x, y, z) => einsum('ia,abk,bk->ki', x, y, z),
     reference: (x, y, z) => build([2, 3], ([k, i]) => { let s = 0; for (let p = 0; p < 4; p++) for (let q = 0; q < 5; q++) s += get(x, i!, p) * get(y, p, q, k!) * get(z, q, k!); return s }) },
+  { op: 'einsum ii->', shapes: [[4, 4]], f: (x) => einsum('ii->', x), reference: (x) => build([], () => [0, 1, 2, 3].reduce((t, i) => t + get(x, i, i), 0)) },
+  { op: 'einsum bii->bi', shapes: [[2, 3, 3]], f: (x) => einsum('bii->bi', x).square(), reference: (x) => build([2, 3], ([n, i]) => get(x, n!, i!, i!) ** 2) },
+  { op: 'einsum iji,j->i', shapes: [[3, 2, 3], [2]], second: false, f: (x, y) => einsum('iji,j->i', x, y), reference: (x, y) => build([3], ([i]) => get(x, i!, 0, i!) * get(y, 0) + get(x, i!, 1, i!) * get(y, 1)) },
+  { op: 'einsum ...ij,...jk->...ik', shapes: [[2, 1, 3, 4], [5, 4, 2]], tolerance, second: false, views: false, f: (x, y) => einsum('...ij,...jk->...ik', x, y), reference: product },
+  { op: 'einsum i...,i->...', shapes: [[3, 2, 2], [3]], tolerance, gradient: false, f: (x, y) => einsum('i...,i->...', x, y), reference: (x, y) => build([2, 2], ([p, q]) => [0, 1, 2].reduce((t, i) => t + get(x, i, p!, q!) * get(y, i), 0)) },
+  { op: 'einsum, ellipsis and implied output', shapes: [[2, 3, 4], [4, 2]], tolerance, gradient: false, views: false, f: (x, y) => einsum('...a,ab', x, y), reference: product },
   { op: 'pairwiseSquaredDistances', shapes: [[2, 4, 3], [2, 5, 3]], tolerance: 2e-5, second: false, views: false, f: (x, y) => pairwiseSquaredDistances(x, y),
     reference: (x, y) => build([2, 4, 5], ([n, i, j]) => [0, 1, 2].reduce((s, d) => s + (get(x, n!, i!, d) - get(y, n!, j!, d)) ** 2, 0)) },
-  { op: 'matrixPower', shapes: [[2, 3, 3]], range: [-0.8, 0.8], tolerance, second: false, views: false, f: (x) => matrixPower(x, 3), reference: (x) => [1, 2].reduce((p) => product(p, x), x) },
+  { op: 'matrixPower', shapes: [[2, 3, 3]], range: [-0.8, 0.8], tolerance, second: false, views: false, f: (x) => x.matrixPower(3), reference: (x) => [1, 2].reduce((p) => product(p, x), x) },
+  { op: 'matrixPower 0', shapes: [[2, 3, 3]], gradient: false, f: (x) => x.matrixPower(0), reference: () => build([2, 3, 3], ([, i, j]) => Number(i === j)) },
+  { op: 'matrixPower 6', shapes: [[3, 3]], range: [-0.8, 0.8], tolerance, gradient: false, f: (x) => x.matrixPower(6), reference: (x) => [1, 2, 3, 4, 5].reduce((p) => product(p, x), x) },
   ...(['nearest', 'bilinear', 'bicubic'] as const).map((mode): OpCase => ({
     op: `resize ${mode}`, shapes: [[2, 4, 5]], tolerance, views: false, second: false, f: (x) => resize(x, 7, 3, mode),
     reference: (x) => { const [v, h] = [sample(4, 7, mode), sample(5, 3, mode)]; return product(product({ shape: [7, 4], data: v }, x), T({ shape: [3, 5], data: h })) },
@@ -114,22 +121,23 @@ const self = [
   [2, 6, 3, 4],
   [2, 6, 3, 4],
 ]
-const firstOrder = { second: 'first-order', tolerance } as const
-
 // biome-ignore format: one line a case
 export const attentionCases: OpCase[] = [
-  { op: 'attention, cross', shapes: qkv, ...firstOrder, f: (q, k, v) => q.attention(k, v), reference: (q, k, v) => attention(q, k, v) },
-  { op: 'attention, causal and scaled', shapes: self, ...firstOrder, f: (q, k, v) => q.attention(k, v, { causal: true, scale: 0.3 }), reference: (q, k, v) => attention(q, k, v, { causal: true, scale: 0.3 }) },
+  { op: 'attention, cross', shapes: qkv, tolerance, second: false, f: (q, k, v) => q.attention(k, v), reference: (q, k, v) => attention(q, k, v) },
+  { op: 'attention, causal and scaled', shapes: self, tolerance, second: false, f: (q, k, v) => q.attention(k, v, { causal: true, scale: 0.3 }), reference: (q, k, v) => attention(q, k, v, { causal: true, scale: 0.3 }) },
   ...[[2, 3], [1, 3], [2, 1], [1, 1]].map((lead): OpCase => ({
-    op: 'attention with bias', shapes: [...self, [...lead, 6, 6]], ...firstOrder, second: false,
+    op: 'attention with bias', shapes: [...self, [...lead, 6, 6]], tolerance, second: false,
     f: (q, k, v, bias) => q.attention(k, v, { bias }), reference: (q, k, v, bias) => attention(q, k, v, { bias: bias! }),
   })),
-  { op: 'attention with masked keys', shapes: [...qkv, [2, 7]], ...firstOrder, second: false, dtypes: ['f32', 'f32', 'f32', 'bool'], values: [undefined, undefined, undefined, [1, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]],
+  { op: 'attention with masked keys', shapes: [...qkv, [2, 7]], tolerance, second: false, dtypes: ['f32', 'f32', 'f32', 'bool'], values: [undefined, undefined, undefined, [1, 0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]],
     f: (q, k, v, keyMask) => q.attention(k, v, { keyMask }), reference: (q, k, v, keyMask) => attention(q, k, v, { keyMask: keyMask! }) },
-  { op: 'attention on slices of a packed projection', shapes: [[2, 6, 5], [5, 36]], range: [-1, 1], ...firstOrder, second: false,
+  // Query 0 sees key 0 only, which is masked in one sample: its row is 0.
+  { op: 'attention with bias, masks and scale', shapes: [[2, 4, 2, 4], [2, 4, 2, 4], [2, 4, 2, 4], [1, 2, 4, 4], [2, 4]], range: [-1, 1], dtypes: ['f32', 'f32', 'f32', 'f32', 'bool'], values: [undefined, undefined, undefined, undefined, [0, 1, 1, 1, 1, 0, 1, 1]], tolerance,
+    f: (q, k, v, bias, keyMask) => q.attention(k, v, { bias, keyMask, causal: true, scale: 0.7 }), reference: (q, k, v, bias, keyMask) => attention(q, k, v, { bias: bias!, keyMask: keyMask!, causal: true, scale: 0.7 }) },
+  { op: 'attention on slices of a packed projection', shapes: [[2, 6, 5], [5, 36]], range: [-1, 1], tolerance, second: false,
     f: (x, w) => { const p = x.matmul(w).reshape([2, 6, 3, 3, 4]); return p.select(2, 0).attention(p.select(2, 1), p.select(2, 2)) },
     reference: (x, w) => { const p = reshaped(product(x, w), 2, 6, 3, 3, 4); const part = (s: number) => build([2, 6, 3, 4], ([n, i, h, c]) => get(p, n!, i!, s, h!, c!)); return attention(part(0), part(1), part(2)) } },
-  { op: 'attention over two batch axes', shapes: [[2, 3, 4, 2, 4], [2, 3, 4, 2, 4]], ...firstOrder, second: false,
+  { op: 'attention over two batch axes', shapes: [[2, 3, 4, 2, 4], [2, 3, 4, 2, 4]], tolerance, second: false,
     f: (x, y) => x.transpose(0, 1).attention(y.transpose(0, 1), x.transpose(0, 1)),
     reference: (x, y) => { const flat = (z: Nd) => reshaped(transposed(z, [1, 0, 2, 3, 4]), 6, 4, 2, 4); return reshaped(attention(flat(x), flat(y), flat(x)), 3, 2, 4, 2, 4) } },
 ]
@@ -166,7 +174,7 @@ const convolution = ({ x, w, stride = 1, padding = 0, dilation = 1, groups = 1 }
   return {
     op: `conv2d stride ${stride} padding ${padding} dilation ${dilation} groups ${groups}`,
     shapes: withBias ? [x, w, [w[0]!]] : [x, w],
-    ...firstOrder,
+    tolerance,
     f: (a, c, bias) => a.conv2d(c, { ...(bias ? { bias } : {}), stride, padding, dilation, groups }),
     reference: (a, c, bias) => ({ shape, data: conv2dReference(problem, a.data, c.data, bias?.data) }),
   }
@@ -177,8 +185,6 @@ const pool = (mode: 'mean' | 'max', pick: (z: Tensor) => Tensor, reference: (z: 
   shapes: [[2, 3, 5, 4]],
   spaced: true,
   tolerance,
-  // The gradient of a mean does not depend on z: there is nothing to refuse.
-  second: mode === 'max' ? 'first-order' : false,
   f: pick,
   reference,
 })
@@ -204,13 +210,15 @@ const eigenvalues2 = (x: Nd): Nd =>
 
 // biome-ignore format: one line a case
 export const layerCases: OpCase[] = [
-  { op: 'layerNorm', shapes: [[3, 2, 7], [7], [7]], ...firstOrder, f: (x, g, c) => x.layerNorm(g, c), reference: (x, g, c) => add(zip((v, w) => v * w, normalized(x, 1e-5), g), c) },
-  { op: 'layerNorm of a wide row', shapes: [[5, 130], [130], [130]], ...firstOrder, f: (x, g, c) => x.layerNorm(g, c, 1e-3), reference: (x, g, c) => add(zip((v, w) => v * w, normalized(x, 1e-3), g), c) },
+  { op: 'layerNorm', shapes: [[3, 2, 7], [7], [7]], tolerance, f: (x, g, c) => x.layerNorm(g, c), reference: (x, g, c) => add(zip((v, w) => v * w, normalized(x, 1e-5), g), c) },
+  { op: 'layerNorm of a wide row', shapes: [[5, 130], [130], [130]], tolerance, second: false, f: (x, g, c) => x.layerNorm(g, c, 1e-3), reference: (x, g, c) => add(zip((v, w) => v * w, normalized(x, 1e-3), g), c) },
   { op: 'rmsNorm', shapes: [[3, 7], [7]], tolerance, f: (x, g) => x.rmsNorm(g), reference: (x, g) => zip((v, w) => v * w, alongLast(x, (l) => l.map((v) => v / Math.sqrt(l.reduce((s, u) => s + u * u, 0) / 7 + 1e-6))), g) },
   convolution({ x: [2, 3, 7, 5], w: [4, 3, 3, 3], padding: 1 }, true),
   convolution({ x: [1, 4, 8, 9], w: [6, 2, 3, 2], stride: 2, padding: [0, 1, 2, 1], groups: 2 }, false),
   convolution({ x: [1, 4, 9, 9], w: [4, 1, 3, 3], dilation: 2, groups: 4 }, true),
   convolution({ x: [2, 3, 6, 6], w: [5, 3, 2, 2], stride: 2 }, false),
+  { ...convolution({ x: [2, 3, 7, 6], w: [3, 1, 3, 3], padding: 1, stride: 2, groups: 3 }, true), second: false },
+  { ...convolution({ x: [1, 2, 5, 6], w: [4, 1, 3, 1], padding: [2, 0, 1, 0], groups: 2 }, false), second: false },
   pool('mean', (z) => combined(z, 'mean'), (z) => combinedReference(z, 'mean')),
   pool('max', (z) => combined(z, 'max'), (z) => combinedReference(z, 'max')),
   { op: 'directionalPool rows alone', shapes: [[2, 3, 5, 4]], spaced: true, tolerance, second: false, f: (z) => directionalPool(z, 2).rows, reference: (z) => ({ shape: [2, 2, 4], data: pooled(z, 'mean').zh }) },

@@ -1,6 +1,6 @@
 /** Pointwise ops: values, gradients, special numbers, integers. */
 import type { DType } from '../../../engine/dtype.ts'
-import { full, scalar, Tensor, where } from '../../../engine/index.ts'
+import { defineOp, full, scalar, Tensor, where } from '../../../engine/index.ts'
 import { b } from './engine.ts'
 import { erf, map, zip } from './reference.ts'
 import type { OpCase } from './table.ts'
@@ -21,6 +21,14 @@ const ints = { ...integer, dtypes: ['i32', 'i32'], dtype: 'i32', range: [-20, 20
 const words = { ...integer, dtypes: ['u32', 'u32'], dtype: 'u32', range: [1, 20] } as const
 const test = { ...integer, dtype: 'bool', spaced: true } as const
 const bits = { ...integer, dtypes: ['bool', 'bool'], dtype: 'bool' } as const
+
+/** scale · x², from WGSL. */
+const own = defineOp({
+  inputs: { x: 'f32', scale: 'f32[]' },
+  output: (x) => x.shape,
+  wgsl: 'y[i] = x[i] * x[i] * scale;',
+  vjp: ({ x, scale }, dy) => ({ x: dy.mul(x).mul(scale).mul(2), scale: dy.mul(x.square()).sum() }),
+})
 
 // biome-ignore format: one line a case
 export const unaryCases: OpCase[] = [
@@ -53,6 +61,7 @@ export const unaryCases: OpCase[] = [
   { op: 'not', shapes, ...bits, f: (x) => x.not(), reference: (x) => map(x, (v) => 1 - v) },
   { op: 'detach', shapes, gradient: false, f: (x) => x.detach().add(x), reference: (x) => map(x, (v) => 2 * v) },
   { op: 'contiguous', shapes, f: (x) => x.exp().contiguous().sin(), tolerance: 5e-6, reference: (x) => map(x, (v) => Math.sin(Math.exp(v))) },
+  { op: 'custom', shapes: [[3, 5], []], f: (x, s) => own(x, s), reference: (x, s) => map(x, (v) => s.data[0]! * v * v) },
   { op: 'neg of integers', shapes, ...ints, f: (x) => x.neg(), reference: (x) => map(x, (v) => -v) },
   { op: 'abs and sign of integers', shapes, ...ints, f: (x) => x.abs().add(x.sign()), reference: (x) => map(x, (v) => Math.abs(v) + Math.sign(v)) },
   { op: 'sign of u32', shapes, ...words, range: [0, 3], f: (x) => x.sign(), reference: (x) => map(x, Math.sign) },

@@ -1,5 +1,5 @@
 /** Reductions over any axes, and what is made of them. */
-import { alongLast, fold, get, map, maxOver, reshaped, sumOver, transposed, zip } from './reference.ts'
+import { alongLast, build, fold, get, map, maxOver, reshaped, sumOver, transposed, zip } from './reference.ts'
 import type { OpCase } from './table.ts'
 
 const box = [[3, 4, 5]]
@@ -26,6 +26,17 @@ export const reductionCases: OpCase[] = [
   { op: 'sum of i32', shapes: box, ...integer, f: (x) => x.sum([0, 1]), reference: (x) => sumOver(x, 0, 1) },
   { op: 'max of i32', shapes: box, ...integer, f: (x) => x.max(1), reference: (x) => maxOver(x, 1) },
   { op: 'min of u32', shapes: box, ...integer, dtypes: ['u32'], dtype: 'u32', range: [3, 99], f: (x) => x.min([0, 2]), reference: (x) => fold(x, [0, 2], inf, Math.min) },
+  { op: 'sum of u32, all of it', shapes: box, ...integer, dtypes: ['u32'], dtype: 'u32', range: [0, 99], f: (x) => x.sum(), reference: (x) => sumOver(x, 0, 1, 2) },
+  { op: 'min of i32', shapes: box, ...integer, f: (x) => x.min([1, 2], true), reference: (x) => reshaped(fold(x, [1, 2], inf, Math.min), 3, 1, 1) },
+  { op: 'all', shapes: box, ...integer, dtypes: ['bool'], dtype: 'bool', f: (x) => x.all([0]), reference: (x) => fold(x, [0], 1, Math.min) },
+  { op: 'any', shapes: box, ...integer, dtypes: ['bool'], dtype: 'bool', f: (x) => x.any([0, 2]), reference: (x) => fold(x, [0, 2], 0, Math.max) },
+  { op: 'argmax over outer axes', shapes: box, gradient: false, dtype: 'i32', spaced: true, f: (x) => x.argmax([0, 2]), reference: (x) => build([4], ([j]) => { const seen = Array.from({ length: 15 }, (_, k) => get(x, Math.floor(k / 5), j!, k % 5)); return seen.indexOf(Math.max(...seen)) }) },
+  { op: 'argmin over all axes', shapes: box, gradient: false, dtype: 'i32', spaced: true, f: (x) => x.argmin([0, 1, 2]), reference: (x) => build([], () => x.data.indexOf(Math.min(...x.data))) },
+  { op: 'variance over outer axes', shapes: box, tolerance: 1e-5, second: false, f: (x) => x.variance([0, 2]), reference: (x) => reshaped(alongLast(reshaped(transposed(x, [1, 0, 2]), 4, 15), variance(0)), 4) },
+  { op: 'norm of everything', shapes: box, tolerance: 1e-5, second: false, f: (x) => x.norm(), reference: (x) => map(sumOver(map(x, (v) => v * v), 0, 1, 2), Math.sqrt) },
+  { op: 'logsumexp over outer axes', shapes: box, tolerance: 1e-5, second: false, f: (x) => x.logsumexp([0, 2]), reference: (x) => reshaped(alongLast(reshaped(transposed(x, [1, 0, 2]), 4, 15), (l) => [logsumexp(l)]), 4) },
+  { op: 'cosineSimilarity along the first axis', shapes: [[4, 3], [4, 3]], tolerance: 1e-5, second: false, f: (x, y) => x.cosineSimilarity(y, 0),
+    reference: (x, y) => zip((d, p, q) => d / Math.sqrt(p * q), sumOver(zip((v, w) => v * w, x, y), 0), sumOver(map(x, (v) => v * v), 0), sumOver(map(y, (v) => v * v), 0)) },
   { op: 'prod of i32', shapes: [[2, 5]], ...integer, f: (x) => x.prod(-1), reference: (x) => fold(x, [1], 1, (a, v) => a * v) },
   { op: 'mean of i32', shapes: box, ...integer, dtype: 'f32', f: (x) => x.mean([0, 1]), reference: (x) => map(sumOver(x, 0, 1), (v) => v / 12) },
   { op: 'mean', shapes: box, f: (x) => x.mean(1), reference: (x) => map(sumOver(x, 1), (v) => v / 4) },
