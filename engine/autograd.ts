@@ -38,11 +38,14 @@ export function topological(
 
 /** The inputs that a node's value is computed from; what it only sends gradients to is left out. */
 export function valueInputs(node: Node): readonly Node[] {
-  if (node.op === 'withGradient') return node.inputs.slice(0, 1)
+  if (node.op === 'withGradient' || node.op === 'after') return node.inputs.slice(0, 1)
   // A kernel of which only output 0 was kept must run again for its other outputs.
   if (node.op === 'pick' && node.inputs[0]!.realized) node.inputs = [recomputed(node.inputs[0]!)]
   return node.inputs
 }
+
+/** What must be computed before a node: its value's inputs, and what it waits for. */
+export const orderInputs = (node: Node): readonly Node[] => (node.op === 'after' ? node.inputs : valueInputs(node))
 
 const copies = new WeakMap<Node, Node>()
 
@@ -66,8 +69,22 @@ export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[]
   if (seed && !sameShape(seed.shape, loss.shape))
     throw new ShapeError(`grad: seed ${formatShape(seed.shape)} does not fit the loss ${formatShape(loss.shape)}`)
 
+  const found = pullBack([loss], [seed ?? full(loss.shape, 1, loss.dtype)], wrt)
+  return wrt.map((node, i) => found[i] ?? full(node.shape, 0, node.dtype))
+}
+
+/**
+ * Gradients of `wrt` from those of `outputs` (undefined: none), undefined where no output depends on it.
+ * @param within the gradients stop at `wrt`: what flows through one of them is not counted for another
+ */
+export function pullBack(
+  outputs: readonly Node[],
+  seeds: readonly (Node | undefined)[],
+  wrt: readonly Node[],
+  within = false,
+): (Node | undefined)[] {
   const targets = new Set(wrt)
-  const order = topological([loss])
+  const order = topological(outputs, (node) => within && targets.has(node))
   // Only nodes through which some target is reached need a gradient.
   const needed = new Set<Node>()
   for (const node of order)
@@ -81,7 +98,10 @@ export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[]
     if (terms) terms.push(dy)
     else slots[output] = [dy]
   }
-  accumulate(loss, 0, seed ?? full(loss.shape, 1, loss.dtype))
+  outputs.forEach((output, i) => {
+    const seed = seeds[i]
+    if (seed) accumulate(output, 0, seed)
+  })
 
   for (let i = order.length - 1; i >= 0; i--) {
     const node = order[i]!
@@ -96,7 +116,7 @@ export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[]
       if (dy[0]) accumulate(node.inputs[0]!, (node as Node<'pick'>).attrs.index, dy[0])
       continue
     }
-    if (!node.inputs.some((x) => needed.has(x))) continue
+    if ((within && targets.has(node)) || !node.inputs.some((x) => needed.has(x))) continue
     const first = dy[0] ?? full(node.shape, 0, node.dtype)
     const inputGrads = vjps[node.op](node as never, first, dy)
     node.inputs.forEach((x, j) => {
@@ -106,7 +126,7 @@ export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[]
   }
   return wrt.map((node) => {
     const terms = grads.get(node)?.[0]
-    return terms?.length ? sumOfGradients(terms) : full(node.shape, 0, node.dtype)
+    return terms?.length ? sumOfGradients(terms) : undefined
   })
 }
 

@@ -2,6 +2,7 @@
 
 export * from './autodiff.ts'
 export { gradNodes } from './autograd.ts'
+export { checkpoint } from './checkpoint.ts'
 export { compile } from './compile.ts'
 export * from './create.ts'
 export {

@@ -11,6 +11,9 @@ import { registerAssigned } from '../runtime/settle.ts'
 import { type Shape, ShapeError } from '../shape.ts'
 import { Tensor } from '../tensor.ts'
 
+/** One a parameter in the order of the module, or by name. */
+export type Gradients = readonly Tensor[] | ReadonlyMap<string, Tensor>
+
 export interface AdamWOptions {
   lr?: number
   betas?: readonly [number, number]
@@ -32,6 +35,8 @@ export class AdamW {
   private v: Node[]
   /** Per 64 elements: how many belong to a parameter, negative where it does not decay. */
   private readonly blocks: Node[]
+  /** Gradients added up by `accumulate`, laid out like the parameters. */
+  private sums: Node[] | undefined
   private readonly options: Required<Omit<AdamWOptions, 'lr' | 'decays'>>
   /** Norm of the last gradient before clipping; a scalar tensor. */
   gradientNorm: Tensor | undefined
@@ -53,10 +58,28 @@ export class AdamW {
     this.blocks = this.flat.blocks(decays)
   }
 
-  /** Records one step; it runs with whatever is computed next. `grads`: one a parameter, in order, or by name. */
-  step(grads: readonly Tensor[] | ReadonlyMap<string, Tensor>): void {
+  /** Gradients in flat buffers. */
+  private packed(grads: Gradients): Node[] {
     const list = grads instanceof Map ? this.flat.names.map((n) => named(grads, n)) : (grads as readonly Tensor[])
-    const g = this.flat.pack(list.map((t) => t.node))
+    return this.flat.pack(list.map((t) => t.node))
+  }
+
+  /**
+   * Adds `share` of these gradients to those of the next `step()`: a batch too large for the memory is taken in n parts, each with
+   * share 1/n of its mean loss. Records only; each part is a plan of its own, and all parts of one shape the same.
+   */
+  accumulate(grads: Gradients, share = 1): void {
+    this.sums ??= this.flat.zeros('accumulated gradients')
+    this.sums = this.packed(grads).map((g, i) => assign(this.sums![i]!, b.add(this.sums![i]!, b.scale(g, share))))
+  }
+
+  /**
+   * Records one step; it runs with whatever is computed next. `grads`: one a parameter, in order, or by name; without them, those
+   * that were accumulated, which starts anew then.
+   */
+  step(grads?: Gradients): void {
+    if (!grads && !this.sums) throw new Error('AdamW: step() without gradients needs accumulate() before it')
+    const g = grads ? this.packed(grads) : this.sums!
     const words = () => {
       this.steps++
       const [beta1, beta2] = this.options.betas
@@ -89,6 +112,7 @@ export class AdamW {
       this.m[i] = m
       this.v[i] = v
     })
+    if (!grads) this.sums = g.map((sum) => assign(sum, b.full(sum.shape, 0)))
   }
 
   /** Moments by name, for checkpoints. */
@@ -131,11 +155,14 @@ function update(what: string, to: FlatParameters, from: FlatParameters, value: (
   const layout = (flat: FlatParameters) => flat.chunks.map((c) => `${c.offsets}/${c.total}`).join(';')
   if (layout(to) !== layout(from))
     throw new ShapeError(`${what}: the two modules have other parameters, or were flattened with another chunkBytes`)
-  to.nodes = to.nodes.map((node, i) => {
-    const assigned = b.record('assign', [node, value(node, from.nodes[i]!)], {})
-    currentDevice().addEffect(assigned)
-    return assigned
-  })
+  to.nodes = to.nodes.map((node, i) => assign(node, value(node, from.nodes[i]!)))
+}
+
+/** Records that what `target` stands for becomes `value`; returns the node that stands for it from then on. */
+function assign(target: Node, value: Node): Node {
+  const node = b.record('assign', [target, value], {})
+  currentDevice().addEffect(node)
+  return node
 }
 
 /** θ_teacher ← α θ_teacher + (1−α) θ_student over flat storage, recorded to run after the student's own update. */

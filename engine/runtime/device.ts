@@ -3,7 +3,7 @@
  * back. Everything that touches the queue passes through one line, so runs never overlap.
  */
 import type { Capabilities } from '../../kernels/kernel.ts'
-import { topological, valueInputs } from '../autograd.ts'
+import { orderInputs, topological } from '../autograd.ts'
 import type { Subject } from '../debug/subject.ts'
 import type { AdapterDescription, OpenedGpu, OpenOptions } from '../device/adapter.ts'
 import { OutOfMemoryError } from '../device/errors.ts'
@@ -204,7 +204,7 @@ export class Device {
     const began = performance.now()
     const roots = nodes.filter((n) => !n.realized)
     const wanted = due.filter((n) => !n.realized)
-    const inOrder = (side: readonly Node[]) => topological([...roots, ...side], (n) => n.realized, valueInputs)
+    const inOrder = (side: readonly Node[]) => topological([...roots, ...side], (n) => n.realized, orderInputs)
     let order = inOrder(wanted)
     for (const node of order) checkUsable(node, this.memory, this.faults)
     const side = writeThrough(order, wanted, (storage, data) => this.write(storage.buffer, data))
