@@ -79,6 +79,7 @@ export class Device {
   constructor(
     private readonly opened: OpenedGpu,
     store?: TuningStore,
+    private readonly options: OpenOptions = {},
   ) {
     this.gpu = opened.device
     this.adapter = opened.adapter
@@ -426,6 +427,11 @@ export class Device {
     this.readback.trim()
   }
 
+  /** Opens a device as this one was opened and makes it the default one: after this one was lost. @throws DeviceError */
+  reopen(): Promise<Device> {
+    return openDevice(this.options)
+  }
+
   /** Ends everything under way with DeviceLostError and frees all memory of the device. */
   destroy(): void {
     this.faults.lose({ reason: 'destroyed', message: '' })
@@ -450,7 +456,8 @@ let opening: Promise<Device> | undefined
  */
 export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   const gpu = await requestGpu(options)
-  const device = new Device(gpu, options.adapter === 'null' || options.tune === 'off' ? undefined : await openStore())
+  const store = options.adapter === 'null' || options.tune === 'off' ? undefined : await openStore()
+  const device = new Device(gpu, store, options)
   device.tuner.mode = options.tune ?? 'cached'
   await device.tuner.load()
   useDevice(device)
