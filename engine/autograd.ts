@@ -39,11 +39,14 @@ export function topological(
 
 /** The inputs that a node's value is computed from; what it only sends gradients to is left out. */
 export function valueInputs(node: Node): readonly Node[] {
-  if (node.op === 'withGradient') return node.inputs.slice(0, 1)
+  if (node.op === 'withGradient' || node.op === 'after') return node.inputs.slice(0, 1)
   // A kernel of which only output 0 was kept must run again for its other outputs.
   if (node.op === 'pick' && node.inputs[0]!.realized) node.inputs = [recomputed(node.inputs[0]!)]
   return node.inputs
 }
+
+/** What must be computed before a node: its value's inputs, and what it waits for. */
+export const orderInputs = (node: Node): readonly Node[] => (node.op === 'after' ? node.inputs : valueInputs(node))
 
 const copies = new WeakMap<Node, Node>()
 
@@ -53,14 +56,54 @@ function recomputed(node: Node): Node {
   return copy
 }
 
-/** Walks the graph backwards from Σ seed·root; nodes at which `stopAt` holds are not looked behind. */
-function walk(root: Node, targets: ReadonlySet<Node>, seed: Node, stopAt: (node: Node) => boolean) {
-  const order = topological([root], stopAt)
+/**
+ * Gradient of `loss` with respect to each of `wrt`: nodes of their shapes, zeros where the loss does not depend on them.
+ * @param seed gradient of the loss itself; 1 when the loss is a scalar
+ * @throws ShapeError when the loss is not a scalar and no seed is given
+ */
+export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[] {
+  if (!isFloat(loss.dtype)) throw new ShapeError(`grad: the loss must be a float tensor, got ${loss.dtype}`)
+  if (!seed && loss.shape.some((d) => d !== 1))
+    throw new ShapeError(
+      `grad: the loss must be a scalar, got ${formatShape(loss.shape)}; reduce it with .sum() or .mean()`,
+    )
+  if (seed && !sameShape(seed.shape, loss.shape))
+    throw new ShapeError(`grad: seed ${formatShape(seed.shape)} does not fit the loss ${formatShape(loss.shape)}`)
+
+  const found = pullBack([loss], [seed ?? full(loss.shape, 1, loss.dtype)], wrt)
+  return wrt.map((node, i) => found[i] ?? full(node.shape, 0, node.dtype))
+}
+
+/** Partial derivatives: none of `inputs` is looked behind. Undefined for those that do not take part. */
+export const partials = (output: Node, inputs: readonly Node[], seed: Node): (Node | undefined)[] =>
+  pullBack([output], [seed], inputs, true)
+
+/**
+ * Gradients of `wrt` from those of `outputs` (undefined: none), undefined where no output depends on it.
+ * @param within the gradients stop at `wrt`: what flows through one of them is not counted for another
+ */
+export function pullBack(
+  outputs: readonly Node[],
+  seeds: readonly (Node | undefined)[],
+  wrt: readonly Node[],
+  within = false,
+): (Node | undefined)[] {
+  // Gradients follow the dtypes that were recorded, not the policy of where they are asked for.
+  return autocast('f32', () => walk(outputs, seeds, wrt, within))
+}
+
+function walk(
+  outputs: readonly Node[],
+  seeds: readonly (Node | undefined)[],
+  wrt: readonly Node[],
+  within: boolean,
+): (Node | undefined)[] {
+  const targets = new Set(wrt)
+  const order = topological(outputs, (node) => within && targets.has(node))
   // Only nodes through which some target is reached need a gradient.
   const needed = new Set<Node>()
   for (const node of order)
-    if (targets.has(node) || (node.op !== 'detach' && !stopAt(node) && node.inputs.some((x) => needed.has(x))))
-      needed.add(node)
+    if (targets.has(node) || (node.op !== 'detach' && node.inputs.some((x) => needed.has(x)))) needed.add(node)
 
   const grads = new Map<Node, Node[][]>()
   const accumulate = (node: Node, output: number, dy: Node) => {
@@ -72,12 +115,15 @@ function walk(root: Node, targets: ReadonlySet<Node>, seed: Node, stopAt: (node:
     if (terms) terms.push(term)
     else slots[output] = [term]
   }
-  accumulate(root, 0, seed)
+  outputs.forEach((output, i) => {
+    const seed = seeds[i]
+    if (seed) accumulate(output, 0, seed)
+  })
 
   for (let i = order.length - 1; i >= 0; i--) {
     const node = order[i]!
     const terms = grads.get(node)
-    if (!terms || !needed.has(node) || stopAt(node)) continue
+    if (!terms || !needed.has(node) || (within && targets.has(node))) continue
     const dy = Array.from(terms, (t) => t && sumOfGradients(t))
     grads.set(
       node,
@@ -95,43 +141,10 @@ function walk(root: Node, targets: ReadonlySet<Node>, seed: Node, stopAt: (node:
       if (g && needed.has(x)) accumulate(x, 0, g)
     })
   }
-  return grads
-}
-
-/** The gradient of a node's output 0. */
-function gradientOf(grads: ReadonlyMap<Node, Node[][]>, node: Node): Node | undefined {
-  const terms = grads.get(node)?.[0]
-  return terms?.length ? sumOfGradients(terms) : undefined
-}
-
-/** Partial derivatives: none of `inputs` is looked behind. Undefined for those that do not take part. */
-export function partials(output: Node, inputs: readonly Node[], seed: Node): (Node | undefined)[] {
-  const targets = new Set(inputs)
-  const grads = walk(output, targets, seed, (node) => targets.has(node))
-  return inputs.map((node) => gradientOf(grads, node))
-}
-
-/**
- * Gradient of `loss` with respect to each of `wrt`: nodes of their shapes, zeros where the loss does not depend on them.
- * @param seed gradient of the loss itself; 1 when the loss is a scalar
- * @throws ShapeError when the loss is not a scalar and no seed is given
- */
-export function gradNodes(loss: Node, wrt: readonly Node[], seed?: Node): Node[] {
-  // Gradients follow the dtypes that were recorded, not the policy of where they are asked for.
-  return autocast('f32', () => backward(loss, wrt, seed))
-}
-
-function backward(loss: Node, wrt: readonly Node[], seed?: Node): Node[] {
-  if (!isFloat(loss.dtype)) throw new ShapeError(`grad: the loss must be a float tensor, got ${loss.dtype}`)
-  if (!seed && loss.shape.some((d) => d !== 1))
-    throw new ShapeError(
-      `grad: the loss must be a scalar, got ${formatShape(loss.shape)}; reduce it with .sum() or .mean()`,
-    )
-  if (seed && !sameShape(seed.shape, loss.shape))
-    throw new ShapeError(`grad: seed ${formatShape(seed.shape)} does not fit the loss ${formatShape(loss.shape)}`)
-
-  const grads = walk(loss, new Set(wrt), seed ?? full(loss.shape, 1, loss.dtype), () => false)
-  return wrt.map((node) => gradientOf(grads, node) ?? full(node.shape, 0, node.dtype))
+  return wrt.map((node) => {
+    const terms = grads.get(node)?.[0]
+    return terms?.length ? sumOfGradients(terms) : undefined
+  })
 }
 
 /** Sum of gradients. Those of slices are zero-padded: side by side along one axis they are put together, not added up. */

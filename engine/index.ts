@@ -3,6 +3,7 @@
 export { autocast } from './autocast.ts'
 export * from './autodiff.ts'
 export { gradNodes } from './autograd.ts'
+export { checkpoint } from './checkpoint.ts'
 export { compile } from './compile.ts'
 export * from './create.ts'
 export {

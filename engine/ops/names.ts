@@ -99,7 +99,9 @@ interface OtherAttrs {
   /** Same value; no gradient flows. */
   detach: None
   /** Value of input 0; its gradient goes through `vjp` to the further inputs, which the value does not read. */
-  withGradient: { vjp: (dy: Node) => readonly (Node | undefined)[] }
+  withGradient: { vjp: (dy: Node, all: readonly (Node | undefined)[]) => readonly (Node | undefined)[] }
+  /** Value of input 0. What is computed from it is computed after input 1, and apart from what is computed from input 0 itself. */
+  after: None
   /** Same value, held in a buffer of its own: cuts fusion. */
   contiguous: None
 

@@ -170,6 +170,7 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
   },
   detach: same,
   withGradient: same,
+  after: same,
   contiguous: same,
 
   reshape: ([x], { shape }) => out(resolveShape(shape, numel(x!.shape), 'reshape'), x!.dtype),

@@ -205,7 +205,8 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
   cast: (n, dy) => [isFloat(x0(n).dtype) && isFloat(n.dtype) ? cast(dy, x0(n).dtype) : undefined],
   bitcast: zero,
   detach: zero,
-  withGradient: (n, dy) => [undefined, ...n.attrs.vjp(dy)],
+  withGradient: (n, dy, all) => [undefined, ...n.attrs.vjp(dy, all)],
+  after: (_, dy) => [dy, undefined],
   contiguous: (_, dy) => [dy],
 
   reshape: (n, dy) => [reshape(dy, x0(n).shape)],

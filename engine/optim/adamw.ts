@@ -47,6 +47,8 @@ export class AdamW {
   readonly scaler: LossScaler | undefined
   /** 1 − βᵗ for both β, where t counts the steps that a loss scaler let pass: f32[2]. */
   private corrections: Node | undefined
+  /** Gradients added up by `accumulate`, laid out like the parameters. */
+  private sums: Node[] | undefined
   /** Norm of the last gradient before clipping, its loss scale taken out; a scalar tensor. */
   gradientNorm: Tensor | undefined
 
@@ -70,11 +72,23 @@ export class AdamW {
   }
 
   /**
-   * Records one step; it runs with whatever is computed next. `grads`: one a parameter, in order, or by name; without them, those that
-   * `backward()` left in the parameters, which stay there until `zeroGrad()`.
+   * Adds `share` of these gradients to those of the next `step()`: a batch too large for the memory is taken in n parts, each with
+   * share 1/n of its mean loss. Records only; each part is a plan of its own, and all parts of one shape the same.
+   */
+  accumulate(grads: Gradients, share = 1): void {
+    this.sums ??= this.flat.zeros('accumulated gradients')
+    const packed = packGradients('AdamW', this.flat, grads)
+    this.sums = packed.map((g, i) => assign(this.sums![i]!, b.add(this.sums![i]!, b.scale(g, share))))
+  }
+
+  /**
+   * Records one step; it runs with whatever is computed next. `grads`: one a parameter, in order, or by name; without them, those
+   * that were accumulated, which starts anew then, or else those that `backward()` left in the parameters, which stay there until
+   * `zeroGrad()`.
    */
   step(grads?: Gradients): void {
-    const g = packGradients('AdamW', this.flat, grads)
+    const accumulated = !grads && this.sums !== undefined
+    const g = accumulated ? this.sums! : packGradients('AdamW', this.flat, grads)
     const words = () => {
       this.steps++
       const [beta1, beta2] = this.options.betas
@@ -112,6 +126,7 @@ export class AdamW {
       this.m[i] = m
       this.v[i] = v
     })
+    if (accumulated) this.sums = g.map((sum) => assign(sum, b.full(sum.shape, 0)))
   }
 
   /** `hyper` with the bias corrections of the steps that were applied: 1 − βᵗ = β·(1 − βᵗ⁻¹) + (1 − β), which loses no digits. */
@@ -183,11 +198,14 @@ function update(what: string, to: FlatParameters, from: FlatParameters, value: (
   const layout = (flat: FlatParameters) => flat.chunks.map((c) => `${c.offsets}/${c.total}`).join(';')
   if (layout(to) !== layout(from))
     throw new ShapeError(`${what}: the two modules have other parameters, or were flattened with another chunkBytes`)
-  to.nodes = to.nodes.map((node, i) => {
-    const assigned = b.record('assign', [node, value(node, from.nodes[i]!)], {})
-    currentDevice().addEffect(assigned)
-    return assigned
-  })
+  to.nodes = to.nodes.map((node, i) => assign(node, value(node, from.nodes[i]!)))
+}
+
+/** Records that what `target` stands for becomes `value`; returns the node that stands for it from then on. */
+function assign(target: Node, value: Node): Node {
+  const node = b.record('assign', [target, value], {})
+  currentDevice().addEffect(node)
+  return node
 }
 
 /** θ_teacher ← α θ_teacher + (1−α) θ_student over flat storage, recorded to run after the student's own update. */

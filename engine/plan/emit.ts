@@ -231,6 +231,7 @@ export class Emitter {
       }
       case 'detach':
       case 'withGradient':
+      case 'after':
       case 'contiguous':
         return this.value(x!, at)
       case 'reshape':

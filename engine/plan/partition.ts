@@ -5,7 +5,7 @@
  * costs more than memory would. A matmul or reduction whose only reader is a chain of the same elements is absorbed by the
  * end of that chain: the chain becomes the kernel's tail.
  */
-import { topological, valueInputs } from '../autograd.ts'
+import { orderInputs, topological, valueInputs } from '../autograd.ts'
 import type { Node } from '../graph.ts'
 import { numel } from '../shape.ts'
 import { resolvePick } from './emit.ts'
@@ -58,7 +58,7 @@ const isWhole = (x: Node, { base, ...view }: StridedView): boolean =>
   view.offset === 0 && isContiguous(x, view) && numel(base.shape) === numel(x.shape)
 
 export function partition(roots: readonly Node[], options: PartitionOptions): Partition {
-  const order = topological(roots, given, valueInputs)
+  const order = topological(roots, given, orderInputs)
   const consumers = consumersOf(order)
   const stored = new Set<Node>()
   const store = (n: Node) => {

@@ -3,7 +3,7 @@ import type { Node } from '../graph.ts'
 import type { OpName } from '../ops/names.ts'
 import { pointwise } from '../ops/pointwise.ts'
 
-const views = new Set<OpName>(['reshape', 'permute', 'expand', 'slice', 'windows', 'detach', 'withGradient'])
+const views = new Set<OpName>(['reshape', 'permute', 'expand', 'slice', 'windows', 'detach', 'withGradient', 'after'])
 const inlined = new Set<OpName>([
   'constant',
   'iota',

@@ -3,7 +3,7 @@
  * back. Everything that touches the queue passes through one line, so runs never overlap.
  */
 import type { Capabilities } from '../../kernels/kernel.ts'
-import { topological, valueInputs } from '../autograd.ts'
+import { orderInputs, topological } from '../autograd.ts'
 import type { Subject } from '../debug/subject.ts'
 import type { AdapterDescription, OpenedGpu, OpenOptions } from '../device/adapter.ts'
 import { OutOfMemoryError } from '../device/errors.ts'
@@ -81,6 +81,7 @@ export class Device {
   constructor(
     private readonly opened: OpenedGpu,
     store?: TuningStore,
+    private readonly options: OpenOptions = {},
   ) {
     this.gpu = opened.device
     this.adapter = opened.adapter
@@ -209,7 +210,7 @@ export class Device {
     const began = performance.now()
     const roots = nodes.filter((n) => !n.realized)
     const wanted = due.filter((n) => !n.realized)
-    const inOrder = (side: readonly Node[]) => topological([...roots, ...side], (n) => n.realized, valueInputs)
+    const inOrder = (side: readonly Node[]) => topological([...roots, ...side], (n) => n.realized, orderInputs)
     let order = inOrder(wanted)
     for (const node of order) checkUsable(node, this.memory, this.faults)
     const side = writeThrough(order, wanted, (storage, data) => this.write(storage.buffer, data))
@@ -441,6 +442,11 @@ export class Device {
     this.staging.trim()
   }
 
+  /** Opens a device as this one was opened and makes it the default one: after this one was lost. @throws DeviceError */
+  reopen(): Promise<Device> {
+    return openDevice(this.options)
+  }
+
   /** Ends everything under way with DeviceLostError and frees all memory of the device. */
   destroy(): void {
     this.faults.lose({ reason: 'destroyed', message: '' })
@@ -465,7 +471,8 @@ let opening: Promise<Device> | undefined
  */
 export async function openDevice(options: OpenOptions = {}): Promise<Device> {
   const gpu = await requestGpu(options)
-  const device = new Device(gpu, options.adapter === 'null' || options.tune === 'off' ? undefined : await openStore())
+  const store = options.adapter === 'null' || options.tune === 'off' ? undefined : await openStore()
+  const device = new Device(gpu, store, options)
   device.tuner.mode = options.tune ?? 'cached'
   await device.tuner.load()
   useDevice(device)

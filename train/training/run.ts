@@ -2,6 +2,7 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DipConfig } from '../../dip/index.ts'
+import { currentDevice, DeviceLostError } from '../../engine/index.ts'
 import { TripletSampler, type VideoEntry } from '../data/index.ts'
 import type { VideoScore } from '../metrics/aggregate.ts'
 import { bestThreshold, type Calibration, type Evaluation, evaluate, fitTemperature } from '../metrics/index.ts'
@@ -22,6 +23,8 @@ export interface RunOptions {
   readonly resume?: boolean
   /** Gives a fresh trainer other weights than random ones. */
   readonly initialise?: (trainer: Trainer) => Promise<void>
+  /** Steps after which the state is saved within an epoch too. Default: whenever ten minutes have passed. */
+  readonly saveEvery?: number
   readonly onStep?: (done: number, total: number, note: string) => void
   readonly onEpoch?: (line: string) => void
   readonly signal?: AbortSignal
@@ -40,7 +43,9 @@ export interface RunResult {
 }
 
 interface Progress {
+  /** Epochs done, and steps done of the one under way. */
   epoch: number
+  step: number
   history: HistoryPoint[]
   validation: ValidationPoint[]
   bestEpoch: number
@@ -49,11 +54,49 @@ interface Progress {
   bestLogLoss: number
 }
 
-/** Trains on the split 'train' of the entries, picks the epoch on 'val', measures on 'test'. */
+/** Times that a run opens a lost device again before it gives up. */
+const reopenings = 5
+
+/** Longest time that a lost device may cost, where nothing else is said. */
+const minutesBetweenStates = 10
+
+/** What outlives the loss of a device. */
+interface Watch {
+  readonly began: number
+  /** The state file is of this run. */
+  saved: boolean
+}
+
+/**
+ * Trains on the split 'train' of the entries, picks the epoch on 'val', measures on 'test'. When the device is lost, opens it again
+ * and goes on from the state saved last, so that the result is that of a run without the loss.
+ * @throws DeviceLostError when that keeps happening
+ */
 export async function trainRun(
   entries: readonly VideoEntry[],
   videos: LoadedVideos,
   options: RunOptions,
+): Promise<RunResult> {
+  const watch: Watch = { began: performance.now(), saved: options.resume ?? false }
+  for (let lost = 1; ; lost++) {
+    try {
+      return await train(entries, videos, options, watch)
+    } catch (error) {
+      if (!(error instanceof DeviceLostError) || lost > reopenings) throw error
+      const from = watch.saved ? 'the state saved last' : 'the start'
+      options.onEpoch?.(
+        `${error.message}\nOpening it again (${lost} of at most ${reopenings} times), going on from ${from}`,
+      )
+      await currentDevice().reopen()
+    }
+  }
+}
+
+async function train(
+  entries: readonly VideoEntry[],
+  videos: LoadedVideos,
+  options: RunOptions,
+  watch: Watch,
 ): Promise<RunResult> {
   const { config, seed, out } = options
   const part = (split: string) => entries.filter((e) => e.split === split)
@@ -65,14 +108,21 @@ export async function trainRun(
   const stateFile = join(out, 'state.safetensors')
   const detector = join(out, 'detector.safetensors')
 
-  let progress: Progress = { epoch: 0, history: [], validation: [], bestEpoch: 0, bestAuc: -1, bestLogLoss: 0 }
-  if (options.resume && (await exists(stateFile))) progress = (await loadState(stateFile, trainer)) as Progress
+  let progress: Progress = { epoch: 0, step: 0, history: [], validation: [], bestEpoch: 0, bestAuc: -1, bestLogLoss: 0 }
+  if (watch.saved && (await exists(stateFile))) progress = (await loadState(stateFile, trainer)) as Progress
   else await options.initialise?.(trainer)
-  const began = performance.now()
+  let lastSave = performance.now()
+  const save = async () => {
+    await saveState(stateFile, trainer, progress)
+    watch.saved = true
+    lastSave = performance.now()
+  }
+  const due = (step: number) =>
+    options.saveEvery ? step % options.saveEvery === 0 : performance.now() - lastSave > 60_000 * minutesBetweenStates
   const shape = { frames: config.T, side: config.M }
 
   for (let epoch = progress.epoch; epoch < config.optim.epochs; epoch++) {
-    for (let i = 0; i < stepsPerEpoch; i++) {
+    for (let i = progress.step ?? 0; i < stepsPerEpoch; i++) {
       options.signal?.throwIfAborted()
       const triplets = Array.from({ length: config.optim.batch }, (_, j) =>
         sampler.at(epoch, i * config.optim.batch + j),
@@ -83,7 +133,9 @@ export async function trainRun(
         step: trainer.steps,
         values: { loss: losses.loss, cce: losses.cce, sti: losses.sti, da: losses.da },
       })
+      progress.step = i + 1
       options.onStep?.(trainer.steps, total, `loss ${losses.loss.toFixed(3)}`)
+      if (progress.step < stepsPerEpoch && due(progress.step)) await save()
     }
     const scored = await validate(trainer, videos, part('val'))
     const student = scored.student.auc ?? 0
@@ -97,7 +149,8 @@ export async function trainRun(
       await saveDetector(detector, await trainer.teacherStorage.read(), { config, rehearsal: options.rehearsal })
     }
     progress.epoch = epoch + 1
-    await saveState(stateFile, trainer, progress)
+    progress.step = 0
+    await save()
     options.onEpoch?.(
       `epoch ${epoch + 1}: validation AUC ${teacher.toFixed(3)} (teacher), ${student.toFixed(3)} (student)`,
     )
@@ -133,7 +186,7 @@ export async function trainRun(
     calibration,
     threshold,
     steps: trainer.steps,
-    seconds: (performance.now() - began) / 1000,
+    seconds: (performance.now() - watch.began) / 1000,
     detector,
   }
 }
