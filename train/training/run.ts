@@ -25,6 +25,8 @@ export interface RunOptions {
   readonly initialise?: (trainer: Trainer) => Promise<void>
   /** Steps after which the state is saved within an epoch too. Default: whenever ten minutes have passed. */
   readonly saveEvery?: number
+  /** Times that a lost device is opened again before the run gives up. Default 5. */
+  readonly reopenings?: number
   readonly onStep?: (done: number, total: number, note: string) => void
   readonly onEpoch?: (line: string) => void
   readonly signal?: AbortSignal
@@ -54,9 +56,6 @@ interface Progress {
   bestLogLoss: number
 }
 
-/** Times that a run opens a lost device again before it gives up. */
-const reopenings = 5
-
 /** Longest time that a lost device may cost, where nothing else is said. */
 const minutesBetweenStates = 10
 
@@ -77,6 +76,7 @@ export async function trainRun(
   videos: LoadedVideos,
   options: RunOptions,
 ): Promise<RunResult> {
+  const { reopenings = 5 } = options
   const watch: Watch = { began: performance.now(), saved: options.resume ?? false }
   for (let lost = 1; ; lost++) {
     try {
