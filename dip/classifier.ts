@@ -17,14 +17,14 @@ export interface Heads {
   readonly head: nn.Linear
 }
 
-/** Normalised streams R_h, R_v [B, L+1, E], class token first. */
+/** Normalised streams R_h, R_v [B, L+1, E], class token first. Logits are f32 also where autocast makes the heads' products halves. */
 export function classify(Rh: Tensor, Rv: Tensor, { head_h, head_v, head }: Heads): Classification {
   const [ch, cv] = [Rh.select(1, 0), Rv.select(1, 0)] // [B, E] each
   const tokens = (R: Tensor) => R.narrow(1, 1).mean(1) // [B, E]
   return {
-    logits: head.call(concat([ch, cv], 1)), // [B, 2E] → [B, 2]
-    logitsH: head_h.call(ch),
-    logitsV: head_v.call(cv),
+    logits: head.call(concat([ch, cv], 1)).cast('f32'), // [B, 2E] → [B, 2]
+    logitsH: head_h.call(ch).cast('f32'),
+    logitsV: head_v.call(cv).cast('f32'),
     features: concat([tokens(Rh), tokens(Rv)], 1), // [B, 2E]
   }
 }

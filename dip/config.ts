@@ -78,6 +78,9 @@ const schema = z.strictObject({
     epochs: count(30).describe('rounds through the training triplets'),
     batch: count(16).describe('triplets in a batch'),
     micro: count(0, 0).describe('triplets computed at once, their gradients added up; divides the batch, 0: all'),
+    precision: choice('f32', 'f32', 'f16').describe(
+      'of products and activations; f16 scales the loss and keeps f32 weights',
+    ),
   }),
   augment: group({
     blur: group({

@@ -101,8 +101,7 @@ function freeingFirst(items: readonly Item[], memory: MemoryUse): Item[] {
   const waiting = new Map(items.map((i) => [i, i.before.size]))
   const ready = new Set<Item>()
   const readersLeft = memory.readerCounts(items)
-  // A pack has to be held sooner or later: the first gradient put into it is not charged with the whole, or all would wait.
-  const alive = memory.containers()
+  const alive = new Set<object>()
   const gain = ({ launch }: Item): number => {
     let freed = 0
     for (const [id, bytes] of memory.read(launch)) if (readersLeft.get(id) === 1) freed += bytes
@@ -181,11 +180,6 @@ export class MemoryUse {
       if (!outside) sizes.set(spec, sizeOf(spec.shape, spec.dtype))
     }
     return sizes
-  }
-
-  /** What values are placed in parts of. */
-  containers(): Set<object> {
-    return new Set([...this.placed.values()].map((p) => p.container.outputs[0]!))
   }
 
   readerCounts(items: readonly Item[]): Map<object, number> {

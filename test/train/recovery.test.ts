@@ -33,6 +33,7 @@ const entries = (['train', 'val', 'test'] as const).flatMap((split) =>
 const clips = 4
 const prepared = entries.map((entry, i) => ({
   entry,
+  clips,
   load: async () => ({
     data: Uint8Array.from(randomArray(clips * 2 * 8 * 8 * 3, i + 1), (x) => Math.floor((x + 1) * 128)),
     clips: Array.from({ length: clips }, () => ({})),
@@ -40,7 +41,7 @@ const prepared = entries.map((entry, i) => ({
     size: 8,
   }),
 })) as unknown as PreparedEntry<VideoEntry>[]
-const videos = await LoadedVideos.load(prepared, config.T)
+const videos = new LoadedVideos(prepared, config.T)
 
 /** Runs training, destroying the device at the given steps (counted over everything that happens); returns what was said too. */
 async function run(name: string, more: Partial<RunOptions>, losses: readonly number[] = []) {

@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises'
 import { type DipConfig, makeConfig } from '../../dip/index.ts'
-import { nn } from '../../engine/index.ts'
+import { nn, type optim } from '../../engine/index.ts'
 import { parseSafetensors, type Safetensors, writeSafetensors } from '../../engine/safetensors.ts'
 import { writeAtomically } from './files.ts'
 import type { Trainer } from './trainer.ts'
@@ -88,6 +88,7 @@ export async function saveState(path: string, trainer: Trainer, progress: unknow
       config: JSON.stringify(trainer.config),
       seed: String(trainer.seed),
       steps: String(optimizer.steps),
+      ...(optimizer.scaling ? { scaling: JSON.stringify(optimizer.scaling) } : {}),
       progress: JSON.stringify(progress),
     }),
   )
@@ -110,6 +111,7 @@ export async function loadState(path: string, trainer: Trainer): Promise<unknown
     )
   nn.loadState(trainer.student, part('student.'), path)
   nn.loadState(trainer.teacher, part('teacher.'), path)
-  trainer.optimizer.loadState({ steps: Number(metadata.steps), m: part('m.'), v: part('v.') })
+  const scaling = metadata.scaling === undefined ? {} : { scaling: JSON.parse(metadata.scaling) as optim.ScalingState }
+  trainer.optimizer.loadState({ steps: Number(metadata.steps), m: part('m.'), v: part('v.'), ...scaling })
   return JSON.parse(metadata.progress ?? 'null')
 }

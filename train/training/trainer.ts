@@ -3,7 +3,7 @@
  * pass, AdamW and the teacher's moving average.
  */
 import { type AugmentTensors, augment, DIP, type DipConfig, decays } from '../../dip/index.ts'
-import { compile, concat, Generator, grad, nn, optim, stack, type Tensor } from '../../engine/index.ts'
+import { autocast, compile, concat, Generator, grad, nn, optim, stack, type Tensor } from '../../engine/index.ts'
 import { type Batch, clipTensor } from './batch.ts'
 import { learningRate, type Schedule } from './schedule.ts'
 
@@ -44,7 +44,7 @@ export class Trainer {
     readonly seed: number,
     readonly schedule: Schedule,
   ) {
-    const { lr, beta1, beta2, eps, weight_decay, clip } = config.optim
+    const { lr, beta1, beta2, eps, weight_decay, clip, precision } = config.optim
     nn.seedInit(seed, config.init_std)
     this.student = new DIP(config)
     this.teacher = new DIP(config)
@@ -55,6 +55,7 @@ export class Trainer {
       weightDecay: weight_decay,
       clip,
       decays,
+      ...(precision === 'f16' ? { scaler: optim.lossScaler() } : {}),
     })
     this.teacherStorage = nn.flatten(this.teacher)
     this.copyToTeacher()
@@ -95,17 +96,18 @@ export class Trainer {
     const a = anchors.shape[0]!
     const [, negatives] = others.split(2)
     const augmented = augment(others, drawn, this.config.augment, this.noise).contiguous()
-    const features = this.teacher.forward(augmented).features.detach() // [2A, 2E]
+    const forward = (model: DIP, clips: Tensor) => autocast(this.config.optim.precision, () => model.forward(clips))
+    const features = forward(this.teacher, augmented).features.detach() // [2A, 2E]
     const [positive, negative] = features.split(2) as [Tensor, Tensor]
 
     // clean: anchors and forgeries as they are; matched: both augmented, and the anchors only feed L_sti.
     const matched = this.config.student_batch === 'matched'
-    const output = this.student.forward(matched ? augmented : concat([anchors, negatives!], 0))
+    const output = forward(this.student, matched ? augmented : concat([anchors, negatives!], 0))
     const labels = [...new Array<number>(a).fill(0), ...new Array<number>(a).fill(1)]
-    const anchor = matched ? { anchor: this.student.forward(anchors).features } : {}
+    const anchor = matched ? { anchor: forward(this.student, anchors).features } : {}
     const { total, cce, sti, da } = this.student.losses(output, labels, { positive, negative, ...anchor })
     return {
-      gradients: grad(total.mul(share), this.student as object),
+      gradients: grad(this.optimizer.scaler?.scale(total.mul(share)) ?? total.mul(share), this.student as object),
       losses: stack([total, cce, sti, da]).mul(share),
     }
   }
