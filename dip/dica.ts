@@ -9,6 +9,8 @@
  */
 import { nn, type Tensor } from '../engine/index.ts'
 import type { DipConfig } from './config.ts'
+import { probabilities } from './encoder.ts'
+import { positive } from './idm.ts'
 
 /** Additive biases [B, 1, L+1, L+1], rows for queries; 0 in row and column of the class token. */
 export interface Biases {
@@ -50,15 +52,6 @@ export class Stream {
   }
 }
 
-/** softmax(q kᵀ/√d + bias) written out, for explanations: q, k [B, L+1, H, d] → [B, H, L+1, L+1]. */
-function probabilities(q: Tensor, k: Tensor, bias: Tensor | undefined): Tensor {
-  const scores = q
-    .permute([0, 2, 1, 3])
-    .matmul(k.permute([0, 2, 3, 1]))
-    .div(Math.sqrt(q.shape[3]!))
-  return (bias ? scores.add(bias) : scores).softmax()
-}
-
 export class DicaLayer {
   readonly h: Stream
   readonly v: Stream
@@ -94,7 +87,7 @@ export class Dica {
   biases(dist: Tensor): Biases {
     const [B, nodes] = dist.shape as [number, number]
     const L = nodes / 2
-    const weight = dist.mul(this.log_tau.exp()).neg().exp() // [B, 2L, 2L]
+    const weight = dist.mul(positive(this.log_tau)).neg().exp() // [B, 2L, 2L]
     const withClass = (block: Tensor) =>
       block
         .pad([

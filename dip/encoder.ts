@@ -11,6 +11,29 @@ import { type DipConfig, encoderUnits, patchesPerSide } from './config.ts'
 export const channelMean = [0.485, 0.456, 0.406] as const
 export const channelStd = [0.229, 0.224, 0.225] as const
 
+/** Attention probabilities of one encoder block. */
+export interface EncoderAttention {
+  /** `units.0.spatial.2` */
+  readonly name: string
+  /** Spatial [B, T, H, L²+1, L²+1], class token first; temporal [B, L², H, T, T]. */
+  readonly weights: Tensor
+}
+
+/** softmax(q kᵀ/√d + bias) written out, for explanations: q, k [..., n, H, d] → [..., H, n, n]. */
+export function probabilities(q: Tensor, k: Tensor, bias?: Tensor): Tensor {
+  const scores = q
+    .transpose(-3, -2)
+    .matmul(k.transpose(-3, -2).transpose())
+    .div(Math.sqrt(q.shape.at(-1)!))
+  return (bias ? scores.add(bias) : scores).softmax()
+}
+
+type Heads = [q: Tensor, k: Tensor, v: Tensor]
+
+const alongTime = (part: Tensor): Tensor => part.narrow(2, 1).permute([0, 2, 1, 3, 4])
+
+export type Kind = 'spatial' | 'temporal'
+
 /** ViT block that attends within a frame or along time. */
 export class Block extends nn.TransformerBlock {
   constructor({ E, H, r }: DipConfig) {
@@ -28,9 +51,7 @@ export class Block extends nn.TransformerBlock {
    */
   temporal(x: Tensor): Tensor {
     const tokens = x.shape[2]!
-    const alongTime = (part: Tensor) => part.narrow(2, 1).permute([0, 2, 1, 3, 4])
-    const qkv = this.attn.qkv.call(this.norm1.call(x)) // [B, T, L²+1, 3E]
-    const [q, k, v] = nn.splitHeads(qkv, this.attn.heads).map(alongTime) as [Tensor, Tensor, Tensor] // 3 × [B, L², T, H, E/H]
+    const [q, k, v] = this.heads(x).map(alongTime) as Heads // 3 × [B, L², T, H, E/H]
     const attended = this.attn.proj.call(q.attention(k, v).flatten(3)) // [B, L², T, E]
     const update = attended.permute([0, 2, 1, 3]).pad([
       [0, 0],
@@ -41,6 +62,17 @@ export class Block extends nn.TransformerBlock {
     const y = x.add(update)
     const isPatch = arange(tokens, undefined, 1, 'i32').greater(0).reshape([tokens, 1])
     return y.add(where(isPatch, this.mlp.call(this.norm2.call(y)), 0))
+  }
+
+  /** q, k, v of x [B, T, L²+1, E], each [B, T, L²+1, H, E/H]. */
+  private heads(x: Tensor): Heads {
+    return nn.splitHeads(this.attn.qkv.call(this.norm1.call(x)), this.attn.heads)
+  }
+
+  /** Attention probabilities over the block's input; see EncoderAttention. */
+  attention(x: Tensor, kind: Kind): Tensor {
+    const [q, k] = kind === 'spatial' ? this.heads(x) : (this.heads(x).map(alongTime) as Heads)
+    return probabilities(q, k)
   }
 }
 
@@ -75,9 +107,14 @@ export class Unit {
     this.temporal = Array.from({ length: blocks.temporal }, () => new Block(config))
   }
 
-  call(x: Tensor): Tensor {
-    const within = this.spatial.reduce((y, block) => block.spatial(y), x)
-    return this.temporal.reduce((y, block) => block.temporal(y), within)
+  /** The spatial blocks, then the temporal ones. `look` sees every block with its input. */
+  call(x: Tensor, look?: (kind: Kind, index: number, block: Block, x: Tensor) => void): Tensor {
+    const through = (kind: Kind, from: Tensor): Tensor =>
+      this[kind].reduce((y, block, i) => {
+        look?.(kind, i, block, y)
+        return block[kind](y)
+      }, from)
+    return through('temporal', through('spatial', x))
   }
 }
 
@@ -90,9 +127,19 @@ export class Encoder {
     this.norm = nn.layerNorm(config.E)
   }
 
-  /** Embedded tokens → Z; both [B, T, L²+1, E]. */
-  call(x: Tensor): Tensor {
-    return this.norm.call(this.units.reduce((y, unit) => unit.call(y), x))
+  /** Embedded tokens → Z; both [B, T, L²+1, E]. `seen` gets every block's attention where it is wanted. */
+  call(x: Tensor, seen?: EncoderAttention[]): Tensor {
+    const units = this.units.reduce(
+      (y, unit, u) =>
+        unit.call(
+          y,
+          seen &&
+            ((kind, i, block, input) =>
+              void seen.push({ name: `units.${u}.${kind}.${i}`, weights: block.attention(input, kind) })),
+        ),
+      x,
+    )
+    return this.norm.call(units)
   }
 }
 

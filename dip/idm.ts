@@ -50,6 +50,38 @@ export function diffusionDistances(W: Tensor, t: number, diffuse: Exclude<Diffus
   return squaredDistances(power.div(root)) // [B, n, n]
 }
 
+/** e^x of a log-scalar, kept finite: 0·∞ would be NaN where two nodes are equal. */
+export const positive = (log: Tensor): Tensor => log.clamp(-80, 80).exp()
+
+/** Beyond it exp(−μ d²) is 0 anyway; a square that overflowed float32 would make the gradient 0·∞. */
+const farthest = 1e30
+
+/** W of Eq. 2 from features [B, 2L, E], rows then columns: [B, 2L, 2L], 1 on the diagonal, 0 outside the windows. */
+export function affinities(features: Tensor, logMu: Tensor, kn: number): Tensor {
+  const [B, nodes] = features.shape as [number, number]
+  const weight = squaredDistances(features).minimum(farthest).mul(positive(logMu)).neg().exp()
+  return where(neighbours(nodes / 2, kn).expand([B, nodes, nodes]), weight, 0)
+}
+
+/** The matrices of section III-C.1, [B, 2L, 2L] each but `density`, [B, 2L, 1]. */
+export interface DiffusionMatrices extends Diffusion {
+  /** D⁻¹W, the walk: rows sum to 1. */
+  readonly P: Tensor
+  /** D^(−1/2) W D^(−1/2) */
+  readonly S: Tensor
+  readonly St: Tensor
+  /** π, the walk's stationary distribution. */
+  readonly density: Tensor
+}
+
+/** What lies between W and Dist, for explanations. */
+export function diffusionMatrices({ W, dist }: Diffusion, t: number): DiffusionMatrices {
+  const degree = W.sum(-1, true)
+  const inverseRoot = degree.rsqrt()
+  const S = W.mul(inverseRoot).mul(inverseRoot.transpose())
+  return { W, dist, P: W.div(degree), S, St: matrixPower(S, t), density: degree.div(degree.sum(1, true)) }
+}
+
 export class Idm {
   /** ln μ; at first μ = 0.05 · 768/E, the paper's at its width. */
   readonly log_mu: nn.Parameter
@@ -62,9 +94,7 @@ export class Idm {
   call(zh: Tensor, zv: Tensor): Diffusion {
     const [B, L] = zh.shape as [number, number]
     const { kn, t, idm } = this.config
-    const features = concat([zh, zv], 1) // [B, 2L, E]
-    const affinity = squaredDistances(features).mul(this.log_mu.exp()).neg().exp()
-    const W = where(neighbours(L, kn).expand([B, 2 * L, 2 * L]), affinity, 0) // Eq. 2, [B, 2L, 2L]
+    const W = affinities(concat([zh, zv], 1), this.log_mu, kn)
     return { W, dist: diffusionDistances(W, t, resolveDiffuse(idm.diffuse, B, 2 * L, t)) }
   }
 }

@@ -4,6 +4,7 @@
  */
 import { full, type Tensor, tensor } from '../engine/index.ts'
 import type { DipConfig } from './config.ts'
+import { positive } from './idm.ts'
 
 export type Labels = ArrayLike<number>
 
@@ -89,7 +90,7 @@ export function daLoss(
 ): Tensor {
   const L = zh.shape[1]!
   const target = detach === 'dist' ? dist.detach() : dist
-  const tau = logTau.exp()
+  const tau = positive(logTau)
   const misfit = (z: Tensor, start: number): Tensor => {
     const block = target.slice([null, [start, start + L], [start, start + L]]) // Dist_dd, [B, L, L]
     const affinity = block.mul(tau).neg().exp()

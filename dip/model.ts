@@ -15,7 +15,7 @@ import { concat, formatShape, nn, ShapeError, type Tensor } from '../engine/inde
 import { type Classification, classify, fakeProbability } from './classifier.ts'
 import { type DipConfig, makeConfig, type PartialConfig, type PresetName, patchesPerSide } from './config.ts'
 import { type CrossAttention, Dica } from './dica.ts'
-import { Encoder, embed, PatchEmbed } from './encoder.ts'
+import { Encoder, type EncoderAttention, embed, PatchEmbed } from './encoder.ts'
 import { type Diffusion, Idm } from './idm.ts'
 import { computeLosses, type Labels, type Losses, type TripletFeatures } from './losses.ts'
 import { type Directions, poolDirections } from './pooling.ts'
@@ -26,13 +26,24 @@ export interface DipOutput extends Classification, Directions, Diffusion {
   /** Final streams after their LayerNorm, [B, L+1, E], class token first. */
   readonly Rh: Tensor
   readonly Rv: Tensor
-  /** Cross attention of every DiCA layer; only when asked for. */
+  /** Cross attention of every DiCA layer, and attention of every encoder block; only when asked for. */
   readonly attention?: readonly CrossAttention[]
+  readonly encoderAttention?: readonly EncoderAttention[]
 }
 
 export interface ForwardOptions {
-  /** Also gives the attention probabilities of the DiCA layers. */
+  /** Also gives the attention probabilities of every layer. */
   readonly attention?: boolean
+}
+
+/** What a DIP is made of where it is not the paper's: any object; the paths of its parameters are their names in a checkpoint. */
+export interface DipParts {
+  /** [B, T, L²+1, E] → Z, the same shape. */
+  readonly encoder: { call(x: Tensor, seen?: EncoderAttention[]): Tensor }
+  /** Z_h, Z_v [B, L, E] → W and Dist, [B, 2L, 2L] each. */
+  readonly idm: { call(zh: Tensor, zv: Tensor): Diffusion }
+  /** S_h, S_v [B, L+1, E], class token first, and Dist (none where idm.enabled is false) → the two streams after mixing. */
+  readonly dica: { call(Sh: Tensor, Sv: Tensor, dist: Tensor | undefined, seen?: CrossAttention[]): [Tensor, Tensor] }
 }
 
 export class DIP {
@@ -40,9 +51,9 @@ export class DIP {
   readonly cls_token: nn.Parameter
   readonly pos_embed_spatial: nn.Parameter
   readonly pos_embed_temporal: nn.Parameter
-  readonly encoder: Encoder
-  readonly idm: Idm
-  readonly dica: Dica
+  readonly encoder: DipParts['encoder']
+  readonly idm: DipParts['idm']
+  readonly dica: DipParts['dica']
   readonly norm_h: nn.LayerNorm
   readonly norm_v: nn.LayerNorm
   readonly head_h: nn.Linear
@@ -51,16 +62,20 @@ export class DIP {
   /** ln τ₂ of L_da; at first τ₂ = 3. */
   readonly loss: { readonly log_tau2: nn.Parameter }
 
-  constructor(readonly config: DipConfig) {
+  /** @param parts what to put in place of the paper's encoder, IDM or DiCA */
+  constructor(
+    readonly config: DipConfig,
+    parts: Partial<DipParts> = {},
+  ) {
     const { T, E } = config
     const L = patchesPerSide(config)
     this.patch_embed = new PatchEmbed(config)
     this.cls_token = nn.truncatedNormal([1, 1, E])
     this.pos_embed_spatial = nn.truncatedNormal([1, L * L + 1, E])
     this.pos_embed_temporal = nn.truncatedNormal([1, T, E])
-    this.encoder = new Encoder(config)
-    this.idm = new Idm(config)
-    this.dica = new Dica(config)
+    this.encoder = parts.encoder ?? new Encoder(config)
+    this.idm = parts.idm ?? new Idm(config)
+    this.dica = parts.dica ?? new Dica(config)
     this.norm_h = nn.layerNorm(E)
     this.norm_v = nn.layerNorm(E)
     this.head_h = nn.linear(E, 2)
@@ -80,7 +95,8 @@ export class DIP {
     // III-B
     const tokens = this.patch_embed.call(clip) // [B, T, L², E]
     const x = embed(tokens, this.cls_token, this.pos_embed_spatial, this.pos_embed_temporal) // [B, T, L²+1, E]
-    const Z = this.encoder.call(x) // [B, T, L²+1, E]
+    const blocks: EncoderAttention[] | undefined = options.attention ? [] : undefined
+    const Z = this.encoder.call(x, blocks) // [B, T, L²+1, E]
     const { zh, zv, zcls } = poolDirections(Z, pool) // [B, L, E], [B, L, E], [B, 1, E]
 
     // III-C.1
@@ -95,7 +111,18 @@ export class DIP {
     // III-D
     const Rh = this.norm_h.call(Th)
     const Rv = this.norm_v.call(Tv)
-    return { ...classify(Rh, Rv, this), Z, zh, zv, zcls, W, dist, Rh, Rv, ...(seen ? { attention: seen } : {}) }
+    return {
+      ...classify(Rh, Rv, this),
+      Z,
+      zh,
+      zv,
+      zcls,
+      W,
+      dist,
+      Rh,
+      Rv,
+      ...(seen && { attention: seen, encoderAttention: blocks! }),
+    }
   }
 
   /** Fake probability of each clip, [B]. */

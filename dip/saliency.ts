@@ -4,7 +4,7 @@
  */
 import { grad, type Tensor } from '../engine/index.ts'
 import { patchesPerSide } from './config.ts'
-import type { DIP } from './model.ts'
+import type { DIP, DipOutput } from './model.ts'
 
 export interface DirectionalSaliency {
   /** [B, T, L] each, at least 0. */
@@ -17,9 +17,14 @@ export interface DirectionalSaliency {
 }
 
 /** clip [B, T, M, M, 3] in [0, 1]. */
-export function saliency(model: DIP, clip: Tensor): DirectionalSaliency {
+export const saliency = (model: DIP, clip: Tensor): DirectionalSaliency => saliencyOf(model, model.forward(clip))
+
+/** From a forward pass that was recorded already. */
+export function saliencyOf(
+  model: Pick<DIP, 'config'>,
+  { Z, logits, dist }: Pick<DipOutput, 'Z' | 'logits' | 'dist'>,
+): DirectionalSaliency {
   const L = patchesPerSide(model.config)
-  const { Z, logits, dist } = model.forward(clip)
   const fake = logits.select(1, 1).sub(logits.select(1, 0)).sum()
   const weights = grad(fake, Z) // [B, T, L²+1, E]
   const [b, t, , e] = Z.shape as [number, number, number, number]

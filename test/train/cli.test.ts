@@ -6,6 +6,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { DIP, makeConfig } from '../../dip/index.ts'
+import { nn } from '../../engine/index.ts'
 import { findCheckpoint } from '../../train/cli/checkpoint.ts'
 import { runScore, type ScoreFlags, type ScoreHost } from '../../train/cli/commands/score.ts'
 import { UserError } from '../../train/cli/errors.ts'
@@ -13,6 +15,8 @@ import { parseCsv } from '../../train/data/index.ts'
 import { ANCHOR_COUNT } from '../../train/faces/anchors.ts'
 import type { FaceNetwork } from '../../train/faces/index.ts'
 import type { Detector, VideoVerdict } from '../../train/score/index.ts'
+import { saveDetector } from '../../train/training/checkpoint.ts'
+import { runFfmpeg } from '../../train/video/ffmpeg.ts'
 import { encodeVideo } from '../../train/video/index.ts'
 
 const test = suite('command line')
@@ -196,6 +200,98 @@ test('a folder: a row a file, errors are rows, and --resume keeps what is done',
   assert.match(second.said.note, /1 rows? kept/)
   const again = parseCsv(readFileSync(join(out, 'scores.csv'), 'utf8')).map(({ cells }) => cells)
   assert.equal(again.slice(1), rows)
+})
+
+// -------------------------------------------------------------------------------------------- refusals by the real command
+
+const small = makeConfig({ T: 2, M: 16, P: 8, E: 8, H: 2, U: 1, SA: 1, TA: 1, C: 1, kn: 3, t: 4, r: 2 })
+
+/** Weights as a model of this configuration has them at first, changed. */
+async function weights(
+  name: string,
+  change: (state: Map<string, { shape: readonly number[]; data: Float32Array }>) => void,
+) {
+  const state = new Map(
+    [...nn.namedParameters(new DIP(small))].map(([key, p]) => [
+      key,
+      { shape: p.shape, data: p.initial as Float32Array },
+    ]),
+  )
+  change(state)
+  await saveDetector(file(name), state, { config: small, rehearsal: true })
+}
+
+test('a video of 1×1 pixels is refused', async () => {
+  await weights('fits.safetensors', () => {})
+  const raw = ['-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', '1x1', '-r', '25', '-i', 'pipe:0']
+  const ffmpeg = runFfmpeg([...raw, '-c:v', 'ffv1', '-y', file('one.mkv')], {})
+  ffmpeg.stdout.resume()
+  ffmpeg.stdin.end(new Uint8Array(20 * 3).map((_, i) => i * 4))
+  const { code } = await ffmpeg.done
+  assert.is(code, 0)
+  const { status, stderr, stdout } = diptych('score', 'one.mkv', '--checkpoint', 'fits.safetensors')
+  assert.is(status, 2, stderr)
+  assert.is(stdout, '')
+  assert.match(stderr, /one\.mkv: .*1×1/)
+  assert.not.match(stderr, /\n\s+at /)
+})
+
+test('weights of another shape are refused, with every mismatch both ways', async () => {
+  await weights('other.safetensors', (state) => {
+    state.delete('cls_token')
+    state.delete('head.bias')
+    state.set('head.weight', { shape: [3, 16], data: new Float32Array(48) })
+    state.set('encoder.norm.bias', { shape: [4], data: new Float32Array(4) })
+    state.set('blocks.0.weight', { shape: [1], data: new Float32Array(1) })
+    state.set('extra', { shape: [], data: new Float32Array(1) })
+  })
+  const { status, stderr } = diptych('score', 'short.mp4', '--checkpoint', 'other.safetensors')
+  assert.is(status, 2, stderr)
+  const after = (title: string) => (stderr.split(title)[1] ?? '').split(/\n {2}\S/)[0]!
+  const names = (title: string) =>
+    after(title)
+      .match(/^ {4}[\w.]+/gm)
+      ?.map((line) => line.trim())
+      .sort()
+  assert.equal(names('missing in the file:'), ['cls_token', 'head.bias'])
+  assert.equal(names('not in the model:'), ['blocks.0.weight', 'extra'])
+  assert.equal(names('of another shape:'), ['encoder.norm.bias', 'head.weight'])
+  assert.match(stderr, 'head.weight: [3, 16] in the file, [2, 16] in the model')
+  assert.not.match(stderr, /\n\s+at /)
+})
+
+test('settings: file, then --set, over a preset; what is wrong is named', () => {
+  writeFileSync(
+    file('config.json'),
+    JSON.stringify({ preset: 'tiny', pool: 'max', optim: { lr: 1 }, 'idm.diffuse': 'power' }),
+  )
+  const { status, stdout, stderr } = diptych(
+    'config',
+    '--config',
+    'config.json',
+    '--set',
+    'optim.lr=1e-3',
+    '--set',
+    'pool=mean',
+  )
+  assert.is(status, 0, stderr)
+  assert.equal(JSON.parse(stdout), makeConfig({ preset: 'tiny', 'optim.lr': 1e-3, 'idm.diffuse': 'power' }))
+  writeFileSync(file('bad.json'), '{"optim": {"warmpu": 1}}')
+  writeFileSync(file('manifest.jsonl'), '')
+  for (const [args, words] of [
+    [['config', '--config', 'bad.json'], /unknown key 'optim\.warmpu'; the nearest known one is 'optim\.warmup'/],
+    [['config', '--set', 'T=two'], /'T' must be a whole number from 1 to 65535, got "two"/],
+    [['config', '--set', 'T'], /key=value/],
+    [['config', '--config', 'gone.json'], /gone\.json/],
+    [['train', 'manifest.jsonl', '--out', 'run', '--set', 'idm.difuse=power'], /'idm\.diffuse'/],
+    [['train', 'manifest.jsonl', '--out', 'run'], /no video of the split train/],
+    [['eval', 'manifest.jsonl'], /no video of the split test/],
+  ] as const) {
+    const result = diptych(...args)
+    assert.is(result.status, 2, `${args.join(' ')}: ${result.stderr}`)
+    assert.match(result.stderr, words)
+    assert.not.match(result.stderr, /\n\s+at /)
+  }
 })
 
 test.run()

@@ -7,6 +7,7 @@ import { demoCommand } from './commands/demo.ts'
 import { devicesCommand } from './commands/devices.ts'
 import { evalCommand } from './commands/eval.ts'
 import { goldenCommand } from './commands/golden.ts'
+import { measureCommand } from './commands/measure.ts'
 import { prepareCommand } from './commands/prepare.ts'
 import { scanCommand } from './commands/scan.ts'
 import { scoreCommand } from './commands/score.ts'
@@ -26,6 +27,7 @@ const COMMANDS = [
   evalCommand,
   configCommand,
   augmentCommand,
+  measureCommand,
   tuneCommand,
   devicesCommand,
 ]
