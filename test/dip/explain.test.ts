@@ -96,23 +96,27 @@ explanations('directional Grad-CAM is gradient times activation, pooled over col
   assert.ok(wanted.rows.some((x) => x > 0))
 })
 
-/** A layer of one's own in place of DiCA: streams mixed by the diffusion itself, no attention. */
+/** In place of DiCA: two rounds in which each stream hears the other's tokens that diffusion brings close. */
 class DiffusionMixer {
   readonly norm = nn.layerNorm(config.E)
   readonly proj = nn.linear(config.E, config.E)
 
-  call(Sh: Tensor, Sv: Tensor, dist: Tensor | undefined): [Tensor, Tensor] {
-    const rows = Sh.shape[1]! - 1
+  call(Sh: Tensor, Sv: Tensor, dist: Tensor): [Tensor, Tensor] {
+    const L = Sh.shape[1]! - 1
     const near = (from: number, to: number) =>
-      dist!
-        .slice([null, [from, from + rows], [to, to + rows]])
+      dist
+        .slice([null, [from, from + L], [to, to + L]])
+        .pad([
+          [0, 0],
+          [1, 0],
+          [1, 0],
+        ]) // the class token is near everything
         .neg()
-        .softmax() // [B, L, L]
-    const mix = (S: Tensor, other: Tensor, weights: Tensor) => {
-      const heard = weights.matmul(this.proj.call(this.norm.call(other)).narrow(1, 1)) // [B, L, E]
-      return concat([S.narrow(1, 0, 1), S.narrow(1, 1).add(heard)], 1)
-    }
-    return [mix(Sh, Sv, near(0, rows)), mix(Sv, Sh, near(rows, 0))]
+        .softmax() // [B, L+1, L+1]
+    const [hv, vh] = [near(0, L), near(L, 0)]
+    const hear = (weights: Tensor, S: Tensor) => weights.matmul(this.proj.call(this.norm.call(S)))
+    for (let round = 0; round < 2; round++) [Sh, Sv] = [Sh.add(hear(hv, Sv)), Sv.add(hear(vh, Sh))]
+    return [Sh, Sv]
   }
 }
 
