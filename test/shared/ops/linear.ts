@@ -1,10 +1,11 @@
 /** Products, layers and linear algebra. */
 import { directionalPool, einsum, pairwiseSquaredDistances, resize, resizeMatrix } from '../../../engine/functional.ts'
-import { arange, eye, type Tensor } from '../../../engine/index.ts'
+import { arange, eye, Tensor } from '../../../engine/index.ts'
 import type { Conv2dProblem } from '../../../kernels/conv2d/conv2d.ts'
 import { conv2dReference } from '../../../kernels/conv2d/reference.ts'
 import { jacobiReference } from '../../../kernels/jacobi/reference.ts'
 import { directionalPoolReference } from '../../../kernels/pooling/reference.ts'
+import { b } from './engine.ts'
 import { alongLast, build, erf, get, map, type Nd, product, reshaped, sumOver, transposed, zip } from './reference.ts'
 import type { OpCase } from './table.ts'
 
@@ -212,6 +213,11 @@ const eigenvalues2 = (x: Nd): Nd =>
 export const layerCases: OpCase[] = [
   { op: 'layerNorm', shapes: [[3, 2, 7], [7], [7]], tolerance, f: (x, g, c) => x.layerNorm(g, c), reference: (x, g, c) => add(zip((v, w) => v * w, normalized(x, 1e-5), g), c) },
   { op: 'layerNorm of a wide row', shapes: [[5, 130], [130], [130]], tolerance, second: false, f: (x, g, c) => x.layerNorm(g, c, 1e-3), reference: (x, g, c) => add(zip((v, w) => v * w, normalized(x, 1e-3), g), c) },
+  // Small gradients are plain ops: what large ones take is called by itself here.
+  { op: 'layerNormGradParams', shapes: [[4, 7], [4, 7]], tolerance, second: false, f: layerNormParams,
+    reference: (x, dy) => add(sumOver(zip((v, w) => v * w, normalized(x, 1e-5), dy), 0), map(sumOver(dy, 0), (v) => 2 * v)) },
+  { op: 'attentionDelta', shapes: [[2, 5, 3, 4], [2, 5, 3, 4]], tolerance, f: (o, d) => new Tensor(b.record('attentionDelta', [o.node, d.node], {})),
+    reference: (o, d) => build([2, 3, 5], ([n, h, i]) => [0, 1, 2, 3].reduce((s, c) => s + get(o, n!, i!, h!, c) * get(d, n!, i!, h!, c), 0)) },
   { op: 'rmsNorm', shapes: [[3, 7], [7]], tolerance, f: (x, g) => x.rmsNorm(g), reference: (x, g) => zip((v, w) => v * w, alongLast(x, (l) => l.map((v) => v / Math.sqrt(l.reduce((s, u) => s + u * u, 0) / 7 + 1e-6))), g) },
   convolution({ x: [2, 3, 7, 5], w: [4, 3, 3, 3], padding: 1 }, true),
   convolution({ x: [1, 4, 8, 9], w: [6, 2, 3, 2], stride: 2, padding: [0, 1, 2, 1], groups: 2 }, false),
@@ -233,6 +239,12 @@ export const layerCases: OpCase[] = [
     reference: weightedSquares },
 ]
 
+/** dγ + 2 dβ of layerNorm, from its statistics. */
+function layerNormParams(x: Tensor, dy: Tensor): Tensor {
+  const [mean, rstd] = [x.mean(-1), x.variance(-1).add(1e-5).rsqrt()]
+  const node = b.record('layerNormGradParams', [x.node, dy.node, mean.node, rstd.node], { epsilon: 1e-5 })
+  return new Tensor(node).add(new Tensor(b.pick(node, 1)).mul(2))
+}
 function diagonal(x: Tensor): Tensor {
   const n = x.shape.at(-1)!
   return eye(n).mul(arange(n).mul(1.5))

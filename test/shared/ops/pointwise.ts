@@ -60,6 +60,7 @@ export const unaryCases: OpCase[] = [
   { op: 'isFinite', shapes: [[7]], ...bits, dtypes: ['f32'], values: special, f: (x) => x.isFinite(), reference: (x) => map(x, (v) => Number(Number.isFinite(v))) },
   { op: 'not', shapes, ...bits, f: (x) => x.not(), reference: (x) => map(x, (v) => 1 - v) },
   { op: 'detach', shapes, gradient: false, f: (x) => x.detach().add(x), reference: (x) => map(x, (v) => 2 * v) },
+  { op: 'after', shapes, f: (x) => new Tensor(b.record('after', [x.exp().node, x.square().node], {})), reference: (x) => map(x, Math.exp) },
   { op: 'contiguous', shapes, f: (x) => x.exp().contiguous().sin(), tolerance: 5e-6, reference: (x) => map(x, (v) => Math.sin(Math.exp(v))) },
   { op: 'custom', shapes: [[3, 5], []], f: (x, s) => own(x, s), reference: (x, s) => map(x, (v) => s.data[0]! * v * v) },
   { op: 'neg of integers', shapes, ...ints, f: (x) => x.neg(), reference: (x) => map(x, (v) => -v) },
