@@ -6,7 +6,8 @@
 import { type HostArray, toHostArray } from './dtype.ts'
 import { createNode, type Node } from './graph.ts'
 import { hostLeaf } from './ops/build.ts'
-import { type Device, getDevice, type Replay } from './runtime/device.ts'
+import { getDevice } from './runtime/current.ts'
+import type { Device, Replay } from './runtime/device.ts'
 import { Tensor } from './tensor.ts'
 
 type Result = Tensor | readonly Tensor[] | Readonly<Record<string, Tensor>>

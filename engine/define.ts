@@ -14,7 +14,7 @@ import type { CustomAttrs, CustomOp } from './ops/custom.ts'
 import { callSite } from './origin.ts'
 import { type Call, ins, type LoweringContext, outs } from './plan/calls.ts'
 import type { Operand as PlacedOperand } from './plan/views.ts'
-import { currentDevice } from './runtime/device.ts'
+import { currentDevice } from './runtime/current.ts'
 import { formatShape, type Shape, ShapeError, sameShape } from './shape.ts'
 import { type Operand, Tensor } from './tensor.ts'
 

@@ -1,7 +1,7 @@
 /** What computing tensors would launch, before anything runs: the plan as text and as plain data. */
 import { formatBytes } from '../device/errors.ts'
 import type { BufferRef, Plan, Step } from '../plan/plan.ts'
-import { currentDevice } from '../runtime/device.ts'
+import { currentDevice } from '../runtime/current.ts'
 import type { HasNode } from './subject.ts'
 
 export interface ExplainedBuffer {

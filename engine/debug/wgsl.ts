@@ -1,6 +1,7 @@
 /** `wgslOf(t)`: the final source of every kernel that computing tensors would run. */
 import type { Program } from '../../kernels/kernel.ts'
-import { type Device, getDevice } from '../runtime/device.ts'
+import { getDevice } from '../runtime/current.ts'
+import type { Device } from '../runtime/device.ts'
 import type { HasNode } from './subject.ts'
 
 const head = ({ label, grid }: Program, ops: string) => `// ${label}: ${ops}; grid ${grid.join(' × ')}`

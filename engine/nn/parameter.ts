@@ -7,7 +7,7 @@ import { LimitError } from '../device/errors.ts'
 import { type HostArray, toHostArray } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import * as b from '../ops/build.ts'
-import { currentDevice } from '../runtime/device.ts'
+import { currentDevice } from '../runtime/current.ts'
 import { formatShape, numel, type Shape, ShapeError, sameShape } from '../shape.ts'
 import { Tensor } from '../tensor.ts'
 

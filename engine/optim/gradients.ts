@@ -11,7 +11,7 @@ export function packGradients(optimiser: string, flat: FlatParameters, grads: Gr
   const find = (name: string): Tensor => {
     const g = grads ? (grads as ReadonlyMap<string, Tensor>).get(name) : flat.byName.get(name)!.grad
     if (g) return g
-    const fix = grads ? '' : '; call loss.backward() first, or give step() the gradients'
+    const fix = grads ? '' : '; give step() the gradients, or call loss.backward() or accumulate() before it'
     throw new Error(`${optimiser}: no gradient for '${name}'${fix}`)
   }
   const list = Array.isArray(grads) ? (grads as readonly Tensor[]) : flat.names.map(find)

@@ -5,7 +5,7 @@
  */
 import type { Node } from '../graph.ts'
 import * as b from '../ops/build.ts'
-import { currentDevice } from '../runtime/device.ts'
+import { currentDevice } from '../runtime/current.ts'
 import { Tensor } from '../tensor.ts'
 
 export interface LossScalerOptions {

@@ -2,7 +2,7 @@
 import type { Node } from '../graph.ts'
 import { type FlatParameters, flatten, type Module, zeroGrad } from '../nn/parameter.ts'
 import * as b from '../ops/build.ts'
-import { currentDevice } from '../runtime/device.ts'
+import { currentDevice } from '../runtime/current.ts'
 import { type Gradients, packGradients } from './gradients.ts'
 
 export interface SGDOptions {

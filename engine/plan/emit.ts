@@ -3,11 +3,12 @@
  * that stands in memory. Views become index arithmetic; reductions become loops.
  */
 import type { Capabilities } from '../../kernels/kernel.ts'
-import { computeType, type DType, literal, storageType } from '../dtype.ts'
+import { computeType, literal, storageType } from '../dtype.ts'
 import type { Node, OutputSpec } from '../graph.ts'
 import type { ReduceOp } from '../ops/names.ts'
 import { pointwise } from '../ops/pointwise.ts'
 import { contiguousStrides, numel } from '../shape.ts'
+import { combine, reduceIdentity } from './reduction.ts'
 import {
   constant,
   dot,
@@ -35,18 +36,6 @@ export function resolvePick(node: Node): ValueRef {
 }
 
 export const specOf = (ref: ValueRef): OutputSpec => ref.node.outputs[ref.output]!
-
-const reduceIdentity = (op: ReduceOp, dtype: DType): string => {
-  if (op === 'sum') return literal(0, dtype)
-  if (op === 'prod') return literal(1, dtype)
-  const low = op === 'max'
-  if (dtype === 'i32') return literal(low ? -2147483648 : 2147483647, dtype)
-  if (dtype === 'u32') return literal(low ? 0 : 4294967295, dtype)
-  return literal(low ? -Infinity : Infinity, 'f32')
-}
-
-export const combine = (op: ReduceOp, a: string, b: string): string =>
-  op === 'sum' ? `${a} + ${b}` : op === 'prod' ? `${a} * ${b}` : `${op}(${a}, ${b})`
 
 interface Scope {
   readonly lines: string[]

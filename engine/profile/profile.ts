@@ -1,7 +1,8 @@
 /** `profile(fn)`: what a piece of work costs, launch by launch. */
 import { runSubject, type Subject } from '../debug/subject.ts'
 import type { Plan } from '../plan/plan.ts'
-import { type Device, getDevice } from '../runtime/device.ts'
+import { getDevice } from '../runtime/current.ts'
+import type { Device } from '../runtime/device.ts'
 import type { ObservedRun, Observer } from '../runtime/observer.ts'
 import { type Ceilings, ceilings } from './ceilings.ts'
 import { type Dispatch, Profile, type Submit } from './report.ts'

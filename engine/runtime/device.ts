@@ -7,7 +7,6 @@ import { orderInputs, topological } from '../autograd.ts'
 import type { Subject } from '../debug/subject.ts'
 import type { AdapterDescription, OpenedGpu, OpenOptions } from '../device/adapter.ts'
 import { OutOfMemoryError } from '../device/errors.ts'
-import { requestGpu } from '../device/open.ts'
 import { byteSize, type DType, fromBytes, type HostArray, toHostArray } from '../dtype.ts'
 import type { Node } from '../graph.ts'
 import { hostLeaf } from '../ops/build.ts'
@@ -17,44 +16,21 @@ import type { Chooser, Plan } from '../plan/plan.ts'
 import { buildPlan } from '../plan/planner.ts'
 import { effects } from '../plan/roles.ts'
 import { formatShape, numel, type Shape } from '../shape.ts'
-import { openStore, type TuningStore } from '../tuner/store.ts'
+import type { TuningStore } from '../tuner/store.ts'
 import { type TuneOptions, type TuneReport, Tuner } from '../tuner/tuner.ts'
 import { Executable, Pipelines } from './executable.ts'
 import { Faults } from './faults.ts'
+import { copyOf, smallResult, writeHost } from './host.ts'
 import type { Observer } from './observer.ts'
 import { Plans } from './plans.ts'
 import { Readback } from './readback.ts'
+import type { HostData, Prepared, Replay } from './replay.ts'
 import { abandon, canonical, checkAlive, checkUsable, reassign, settle, writeThrough } from './settle.ts'
 import { type Staged, Staging } from './staging.ts'
 import { Memory, type MemoryStats, type Storage } from './storage.ts'
+import { waitQuietly } from './wait.ts'
 
-export type HostData = Float32Array | Int32Array | Uint32Array
-
-/** A traced computation that can be run again with other input data. */
-export interface Replay {
-  /** Whether each input takes part at all. */
-  readonly used: readonly boolean[]
-  readonly plan: Plan
-  /** Nodes of the results, in the order of the buffers that `run` returns; those already at hand before have none. */
-  readonly roots: readonly Node[]
-  /** Runs with new input data (undefined: those of the trace, for the first time). */
-  run(data: readonly HostArray[] | undefined): Promise<Storage[]>
-  /** Lets go of the plan. */
-  dispose(): void
-}
-
-/** What a run needs: a plan made ready, and the nodes that it is for. */
-interface Prepared {
-  readonly executable: Executable
-  readonly leaves: readonly Node[]
-  readonly roots: readonly Node[]
-  readonly side: readonly Node[]
-}
-
-/** Elements up to which a result that was read is kept in host memory rather than in a buffer. */
-const smallResult = 1024
-
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+export type { HostData, Replay } from './replay.ts'
 
 export class Device {
   readonly gpu: GPUDevice
@@ -81,7 +57,7 @@ export class Device {
   constructor(
     private readonly opened: OpenedGpu,
     store?: TuningStore,
-    private readonly options: OpenOptions = {},
+    readonly options: OpenOptions = {},
   ) {
     this.gpu = opened.device
     this.adapter = opened.adapter
@@ -107,7 +83,8 @@ export class Device {
 
   /** Bytes that one binding, hence one tensor, may have. */
   get bindableBytes(): number {
-    return Math.min(this.gpu.limits.maxStorageBufferBindingSize, this.gpu.limits.maxBufferSize)
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.gpu.limits
+    return Math.min(maxStorageBufferBindingSize, maxBufferSize)
   }
 
   /** Runs `work` after everything that was asked for before it. `label` says what runs, for errors. */
@@ -132,18 +109,9 @@ export class Device {
     const storage = this.memory.allocate(Math.max(4, Math.ceil(data.byteLength / 4) * 4), what)
     // Should the device refuse the buffer, that is said once, by whoever computes with it, and not of the writing too.
     this.gpu.pushErrorScope('validation')
-    this.write(storage.buffer, data)
+    writeHost(this.gpu, storage.buffer, data)
     void this.gpu.popErrorScope().catch(() => null)
     return storage
-  }
-
-  /** Copies host data to the start of a buffer, after all work submitted before. */
-  private write(buffer: GPUBuffer, data: HostArray): void {
-    const bytes = data.byteLength
-    if (bytes % 4 === 0) return this.gpu.queue.writeBuffer(buffer, 0, data as Float32Array<ArrayBuffer>)
-    const padded = new Uint8Array(Math.ceil(bytes / 4) * 4)
-    padded.set(new Uint8Array(data.buffer, data.byteOffset, bytes))
-    this.gpu.queue.writeBuffer(buffer, 0, padded)
   }
 
   /** A leaf whose value lives on this device from the start. */
@@ -213,7 +181,7 @@ export class Device {
     const inOrder = (side: readonly Node[]) => topological([...roots, ...side], (n) => n.realized, orderInputs)
     let order = inOrder(wanted)
     for (const node of order) checkUsable(node, this.memory, this.faults)
-    const side = writeThrough(order, wanted, (storage, data) => this.write(storage.buffer, data))
+    const side = writeThrough(order, wanted, (storage, data) => writeHost(this.gpu, storage.buffer, data))
     if (side.length < wanted.length) order = inOrder(side)
     const structure = canonical(order, roots, side)
     const leaves = leavesOf(order)
@@ -331,7 +299,7 @@ export class Device {
       for (const storage of results) storage.run = number
       leaves.forEach((leaf, i) => {
         const buffer = executable.uploadBuffer(i)
-        if (buffer) this.write(buffer, leaf.host!)
+        if (buffer) writeHost(this.gpu, buffer, leaf.host!)
       })
       const bound = { leaves: leaves.map((l) => l.storage as Storage), results }
       const groups = executable.bind(bound)
@@ -375,30 +343,10 @@ export class Device {
 
   /** Ends a run: on a software adapter, waits for it. */
   private async finish(executable: Executable): Promise<void> {
-    if (this.caps.software) {
-      await this.waitQuietly(executable)
-      this.faults.check()
-      this.faults.confirm()
-    }
-  }
-
-  /**
-   * A pending promise makes Dawn's Node binding spin a core, which a software adapter needs for the kernels: sleep through
-   * most of the time that this plan took before, and only then wait for the queue.
-   */
-  private async waitQuietly(executable: Executable): Promise<void> {
-    const start = performance.now()
-    const { duration } = executable
-    if (duration > 4) await this.faults.guard(pause(duration * 0.8))
-    const awake = performance.now()
-    await this.faults.guard(this.gpu.queue.onSubmittedWorkDone())
-    const end = performance.now()
-    // The first run compiles: it says nothing about the next.
-    if (executable.runs++ === 0) return
-    const took = end - start
-    // Done before the sleep was over: how long it took is not known, only that it was less.
-    if (awake > start + 1 && end - awake < 0.5) executable.duration = duration * 0.7
-    else executable.duration = duration ? Math.min(took, duration * 0.7 + took * 0.3) : took
+    if (!this.caps.software) return
+    await waitQuietly(executable, this.gpu, this.faults)
+    this.faults.check()
+    this.faults.confirm()
   }
 
   /** Lets `observer` watch, and submit, everything that runs until `work` is done. One at a time. */
@@ -442,66 +390,9 @@ export class Device {
     this.staging.trim()
   }
 
-  /** Opens a device as this one was opened and makes it the default one: after this one was lost. @throws DeviceError */
-  reopen(): Promise<Device> {
-    return openDevice(this.options)
-  }
-
   /** Ends everything under way with DeviceLostError and frees all memory of the device. */
   destroy(): void {
     this.faults.lose({ reason: 'destroyed', message: '' })
     this.gpu.destroy()
   }
-}
-
-const copyOf = (host: HostArray, dtype: DType): HostData =>
-  fromBytes(
-    host.buffer.slice(host.byteOffset, host.byteOffset + host.byteLength) as ArrayBuffer,
-    dtype,
-    host.byteLength / byteSize(dtype),
-  )
-
-let current: Device | undefined
-let opening: Promise<Device> | undefined
-
-/**
- * Opens a device and makes it the default one. A program may open several, and several times: after a device was lost, or to
- * compare adapters. Tensors belong to the device that computed them, and are refused by another.
- * @throws DeviceError, which says what to install or change, when there is none
- */
-export async function openDevice(options: OpenOptions = {}): Promise<Device> {
-  const gpu = await requestGpu(options)
-  const store = options.adapter === 'null' || options.tune === 'off' ? undefined : await openStore()
-  const device = new Device(gpu, store, options)
-  device.tuner.mode = options.tune ?? 'cached'
-  await device.tuner.load()
-  useDevice(device)
-  return device
-}
-
-/** Makes an open device the default one: what tensors are computed on, and where new parameters live. */
-export function useDevice(device: Device): void {
-  current = device
-  opening = Promise.resolve(device)
-}
-
-/** The default device; opened on first use if the program has not. */
-export function getDevice(): Promise<Device> {
-  if (!opening) {
-    opening = openDevice()
-    // What kept it from opening may be mended: the next call tries again.
-    opening.catch(() => {
-      opening = undefined
-    })
-  }
-  return opening
-}
-
-/** The default device if it is open already. */
-export const openedDevice = (): Device | undefined => current
-
-/** The default device, which must be open: for what happens at once (parameters, assignments). */
-export function currentDevice(): Device {
-  if (!current) throw new Error('No device is open yet: call `await openDevice()` first.')
-  return current
 }

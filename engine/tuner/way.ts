@@ -1,5 +1,5 @@
 /** Choosing among whole expressions, for models: which algorithm, not which kernel. */
-import { openedDevice } from '../runtime/device.ts'
+import { openedDevice } from '../runtime/current.ts'
 import type { Results } from './expression.ts'
 
 /**

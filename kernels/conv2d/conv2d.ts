@@ -7,7 +7,7 @@
  * A 1×1 convolution with stride 1 is the same on [N, C, 1, H·W], which makes full tiles of columns.
  */
 import type { Capabilities, Variant } from '../kernel.ts'
-import { type DirectConvolution, directConvolution } from './direct.ts'
+import { type DirectConvolution, directConvolution, directGrid } from './direct.ts'
 import { backwardWeight, genericBackwardInput, genericForward } from './generic.ts'
 import { type Conv2dProblem, type Conv2dShape, conv2dCost, conv2dShape } from './problem.ts'
 
@@ -41,7 +41,7 @@ function directVariants(c: DirectConvolution, caps: Capabilities): Variant[] {
   const distinct = fitting.filter(([a, b], i) => fitting.findIndex(([x, y]) => x === a && y === b) === i)
   return distinct
     .filter(([channels, rows]) => channels * rows * taps <= unrollLimit(caps) && loadsOf(c, rows) <= loadLimit)
-    .filter(([channels]) => c.groups * Math.ceil(c.outPerGroup / channels) <= caps.maxGrid && c.batch <= caps.maxGrid)
+    .filter(([channels, rows]) => directGrid(c, caps, channels, rows).every((count) => count <= caps.maxGrid))
     .map(([channels, rows]) => ({
       name: `direct.${channels}x${rows}`,
       program: () => directConvolution(c, caps, channels, rows),

@@ -59,9 +59,23 @@ const uniforms = {
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
 const unique = (list: number[]): number[] => [...new Set(list)].sort((a, b) => a - b)
 
+const threadsOf = ({ software }: Capabilities): number => (software ? 8 : 64)
+
+/** Workgroups over tiles of pixels, blocks of output channels, and images. */
+export const directGrid = (
+  c: DirectConvolution,
+  caps: Capabilities,
+  channels: number,
+  rows: number,
+): [number, number, number] => [
+  ceilDiv(ceilDiv(c.outWidth, 4) * ceilDiv(c.outHeight, rows), threadsOf(caps)),
+  c.groups * ceilDiv(c.outPerGroup, channels),
+  c.batch,
+]
+
 /** `in_channels` and `out_channels` of the uniforms count per group. Bindings: input, weights, [bias], output. */
 export function directConvolution(c: DirectConvolution, caps: Capabilities, channels: number, rows: number): Program {
-  const threads = caps.software ? 8 : 64
+  const threads = threadsOf(caps)
   const [kernelHeight, kernelWidth] = c.kernel
   const taps = kernelHeight * kernelWidth
   const vectorOut = c.outWidth % 4 === 0
@@ -181,11 +195,7 @@ ${block(2, stores)}
       out_h: c.outHeight,
       out_w: c.outWidth,
     }),
-    grid: [
-      ceilDiv(ceilDiv(c.outWidth, 4) * ceilDiv(c.outHeight, rows), threads),
-      c.groups * ceilDiv(c.outPerGroup, channels),
-      c.batch,
-    ],
+    grid: directGrid(c, caps, channels, rows),
     cost: c.cost,
     accumulators: 4 * channels * rows,
   }

@@ -2,7 +2,7 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DipConfig } from '../../dip/index.ts'
-import { currentDevice, DeviceLostError } from '../../engine/index.ts'
+import { DeviceLostError, reopenDevice } from '../../engine/index.ts'
 import { TripletSampler, type VideoEntry } from '../data/index.ts'
 import type { VideoScore } from '../metrics/aggregate.ts'
 import { bestThreshold, type Calibration, type Evaluation, evaluate, fitTemperature } from '../metrics/index.ts'
@@ -87,7 +87,7 @@ export async function trainRun(
       options.onEpoch?.(
         `${error.message}\nOpening it again (${lost} of at most ${reopenings} times), going on from ${from}`,
       )
-      await currentDevice().reopen()
+      await reopenDevice()
     }
   }
 }
