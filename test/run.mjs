@@ -5,8 +5,9 @@
  * before the browser suite: `N passed, N failed`.
  */
 import { spawn } from 'node:child_process'
-import { readdirSync } from 'node:fs'
-import { relative, sep } from 'node:path'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 
@@ -58,6 +59,13 @@ function execute(args, { echo = false } = {}) {
     })
   })
 }
+
+// What was tuned on this machine must not decide which kernels are tested.
+const scratch = mkdtempSync(join(tmpdir(), 'diptych-tests-'))
+process.env.DIPTYCH_CACHE = scratch
+process.on('exit', () => rmSync(scratch, { recursive: true, force: true }))
+// Mesa's software driver compiles in half the time without optimising: tests look at values, not at speed.
+process.env.GALLIVM_PERF ??= 'nopt'
 
 const running = new Set()
 for (const signal of ['SIGINT', 'SIGTERM'])
