@@ -58,6 +58,9 @@ export interface EmitterOptions {
   provided?: Map<Node, string>
 }
 
+/** Terms of a sum whose loop may be unrolled. */
+const mostUnrolled = 8
+
 export class Emitter {
   flops = 0
   /** Functions that shared reductions call. */
@@ -361,10 +364,12 @@ export class Emitter {
       this.shared.set(name, cooperativeHelper(name, op, type, cooperation))
       return this.assign('a', `${name}(${acc}, lid)`)
     }
+    // Times 1, which compilers do not know: Mesa unrolls nested loops of constant counts wholly, and took 50 s for eight sums of 80.
+    const once = numel(sizes) > mostUnrolled && !this.options.provided ? ' * nwg.z' : ''
     const loop = (depth: number, inner: Index[]) => {
       if (depth === axes.length) return step(inner)
       const k = this.fresh('k')
-      this.nested(`for (var ${k} = 0u; ${k} < ${sizes[depth]}u; ${k}++) {`, '}', () =>
+      this.nested(`for (var ${k} = 0u; ${k} < ${sizes[depth]}u${once}; ${k}++) {`, '}', () =>
         loop(depth + 1, [...inner, variable(k, sizes[depth]!)]),
       )
     }

@@ -134,6 +134,15 @@ export const storeSums = (rows: number, groups: number, rowStep = '4u', colStep 
     ),
   )
 
+/**
+ * Writes the same sums, of a tile whose columns lie side by side, in a loop of unknown length: the epilogue is then in the text
+ * once, which is most of the time that a CPU adapter takes to compile a small product.
+ */
+export const storeSumsInLoop = (rows: number, groups: number): string => `  var sums: array<vec4f, ${rows * groups}>;
+${lines(rows, (r) => lines(groups, (g) => `  sums[${r * groups + g}] = acc${r}_${g};`))}
+  let live = min(${rows}u, u.m - row) * ${groups}u;
+  for (var i = 0u; i < live; i++) { store(sums[i], batch, row + i / ${groups}u, col + i % ${groups}u * 4u); }`
+
 const uniforms = {
   m: 'u32',
   n: 'u32',

@@ -41,13 +41,7 @@ ${lines(steps, (s) => `    let b_at${s} = ${operand.elements(b, 0, s, steps)};`)
 ${lines(rows, (r) => lines(steps, (s) => `    acc${r}_0 += ${share.element(r, s)} * b_at${s};`))}`
   // An operand read along k has k divisible by 4.
   const tail = problem.k % 4 ? `  for (; k < u.k; k++) {\n${step(1)}\n  }` : ''
-  // A loop of unknown length keeps the epilogue in the text once, which is most of the compile time on a CPU adapter.
-  const store = caps.software
-    ? `  var sums: array<vec4f, ${rows}>;
-${lines(rows, (r) => `  sums[${r}] = acc${r}_0;`)}
-  let live = min(${rows}u, u.m - row);
-  for (var r = 0u; r < live; r++) { store(sums[r], batch, row + r, col); }`
-    : operand.storeSums(rows, 1)
+  const store = caps.software ? operand.storeSumsInLoop(rows, 1) : operand.storeSums(rows, 1)
 
   const main = `@compute @workgroup_size(${lanes})
 fn main(

@@ -17,7 +17,7 @@ function bench(...args: string[]): { status: number | null; text: string; report
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
     ['--import', 'tsx', 'bench/main.ts', ...args, '--quick', '--json', json],
-    { cwd: root, encoding: 'utf8', env: { ...process.env, DIPTYCH_QUIET: '1' } },
+    { cwd: root, encoding: 'utf8', env: { ...process.env, DIPTYCH_QUIET: '1', NO_COLOR: '1' } },
   )
   const text = stdout + stderr
   return {
