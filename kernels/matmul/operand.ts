@@ -125,23 +125,30 @@ export function multiplySteps(a: Side, b: Side, rows: number, groups: number, st
 export const declareSums = (rows: number, groups: number): string =>
   lines(rows, (r) => lines(groups, (g) => `  var acc${r}_${g} = vec4f();`))
 
-/** Stores every accumulator at its place from (`row`, `col`) on; the steps are distances between groups of four. */
-export const storeSums = (rows: number, groups: number, rowStep = '4u', colStep = '4u'): string =>
-  lines(rows, (r) =>
-    lines(
-      groups,
-      (g) => `  store(acc${r}_${g}, batch, row + ${r >> 2}u * ${rowStep} + ${r & 3}u, col + ${g}u * ${colStep});`,
-    ),
-  )
+/**
+ * A constant that CPU adapters' compilers take for a variable: they unroll loops of constant counts, with all that a body inlines, and
+ * compiling such a kernel takes them seconds. GPU compilers get the constant.
+ */
+export const loopBound = (count: number, { software }: Capabilities): string =>
+  software ? `${count}u * workgroups.z` : `${count}u`
 
 /**
- * Writes the same sums, of a tile whose columns lie side by side, in a loop of unknown length: the epilogue is then in the text
- * once, which is most of the time that a CPU adapter takes to compile a small product.
+ * Writes acc{r}_{g}: blocks of four rows lie `rowStep` apart, vec4 columns `colStep`. On CPU adapters in a loop, so that the epilogue is in
+ * the text once.
  */
-export const storeSumsInLoop = (rows: number, groups: number): string => `  var sums: array<vec4f, ${rows * groups}>;
-${lines(rows, (r) => lines(groups, (g) => `  sums[${r * groups + g}] = acc${r}_${g};`))}
-  let live = min(${rows}u, u.m - row) * ${groups}u;
-  for (var i = 0u; i < live; i++) { store(sums[i], batch, row + i / ${groups}u, col + i % ${groups}u * 4u); }`
+export function storeSums(rows: number, groups: number, caps: Capabilities, rowStep = '4u', colStep = '4u'): string {
+  const each = (line: (r: number, g: number) => string): string => lines(rows, (r) => lines(groups, (g) => line(r, g)))
+  return caps.software
+    ? `  var sums: array<vec4f, ${rows * groups}>;
+${each((r, g) => `  sums[${r * groups + g}] = acc${r}_${g};`)}
+  for (var i = 0u; i < ${loopBound(rows * groups, caps)}; i++) {
+    let r = i / ${groups}u;
+    store(sums[i], batch, row + r / 4u * ${rowStep} + r % 4u, col + i % ${groups}u * ${colStep});
+  }`
+    : each(
+        (r, g) => `  store(acc${r}_${g}, batch, row + ${r >> 2}u * ${rowStep} + ${r & 3}u, col + ${g}u * ${colStep});`,
+      )
+}
 
 const uniforms = {
   m: 'u32',

@@ -43,7 +43,7 @@ ${operand.declareSums(rows, groups)}
   var k = 0u;
 ${step(4)}
 ${tail}
-${caps.software ? operand.storeSumsInLoop(rows, groups) : operand.storeSums(rows, groups)}
+${operand.storeSums(rows, groups, caps)}
 }
 `
   return operand.assemble(problem, caps, {

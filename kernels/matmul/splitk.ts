@@ -50,14 +50,14 @@ ${accumulate(4)}
   }
 ${tail}
 ${lines(4, (r) => `  partial[${r * workgroupSize}u + lid] = acc${r}_0;`)}
-  for (var half = ${slices / 2}u; half > 0u; half /= 2u) {
+  for (var half = ${operand.loopBound(slices / 2, caps)}; half > 0u; half /= 2u) {
     workgroupBarrier();
     if (slice < half) {
 ${lines(4, (r) => `      partial[${r * workgroupSize}u + lid] += partial[${r * workgroupSize}u + lid + half * ${blocks}u];`)}
     }
   }
   if (slice > 0u) { return; }
-${lines(4, (r) => `  store(partial[${r * workgroupSize}u + lid], batch, row + ${r}u, col);`)}
+  for (var r = 0u; r < ${operand.loopBound(4, caps)}; r++) { store(partial[r * ${workgroupSize}u + lid], batch, row + r, col); }
 }
 `
   return operand.assemble(problem, caps, {

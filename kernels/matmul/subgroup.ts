@@ -41,7 +41,6 @@ ${lines(steps, (s) => `    let b_at${s} = ${operand.elements(b, 0, s, steps)};`)
 ${lines(rows, (r) => lines(steps, (s) => `    acc${r}_0 += ${share.element(r, s)} * b_at${s};`))}`
   // An operand read along k has k divisible by 4.
   const tail = problem.k % 4 ? `  for (; k < u.k; k++) {\n${step(1)}\n  }` : ''
-  const store = caps.software ? operand.storeSumsInLoop(rows, 1) : operand.storeSums(rows, 1)
 
   const main = `@compute @workgroup_size(${lanes})
 fn main(
@@ -62,7 +61,7 @@ ${operand.declareSums(rows, 1)}
 ${step(4)}
   }
 ${tail}
-${store}
+${operand.storeSums(rows, 1, caps)}
 }
 `
   return operand.assemble(problem, caps, {

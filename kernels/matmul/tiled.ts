@@ -122,7 +122,7 @@ ${keep('bsTile', tileN)}
     if (start < u.k) {
 ${load}
     }
-    for (var i = 0u; i < ${depth}u; i++) {
+    for (var i = 0u; i < ${operand.loopBound(depth, caps)}; i++) {
       let twist = (i >> 2u) * 2u;
 ${lines(rows / 4, (g) => `      let a_${g} = asTile[i * ${tileM / 4}u + ((threadRow + ${(g * tileM) / rows}u) ^ twist)];`)}
 ${lines(cols / 4, (g) => `      let b_${g} = bsTile[i * ${tileN / 4}u + ((threadCol + ${(g * tileN) / cols}u) ^ twist)];`)}
@@ -132,7 +132,7 @@ ${lines(rows, (r) => lines(cols / 4, (g) => `      acc${r}_${g} += a_${r >> 2}[$
   }
   let row = tileRow * ${tileM}u + threadRow * 4u;
   let col = tileCol * ${tileN}u + threadCol * 4u;
-${operand.storeSums(rows, cols / 4, `${(4 * tileM) / rows}u`, `${(4 * tileN) / cols}u`)}
+${operand.storeSums(rows, cols / 4, caps, `${(4 * tileM) / rows}u`, `${(4 * tileN) / cols}u`)}
 }
 `
   return operand.assemble(problem, caps, {

@@ -20,17 +20,20 @@ export interface PreparedProgram {
   destroy(): void
 }
 
-/** Compiles a program and binds one buffer per storage binding, filled with `data[i]` in binding order. */
-export async function prepareProgram(device: GPUDevice, program: Program, data: Words[]): Promise<PreparedProgram> {
-  if (data.length !== program.bindings.length)
-    throw new Error(`${program.label}: ${program.bindings.length} bindings, ${data.length} arrays given`)
-  device.pushErrorScope('validation')
+interface Compiled {
+  readonly pipeline: GPUComputePipeline
+  readonly layout: GPUBindGroupLayout
+}
+
+/** Software drivers compile at a pipeline's first dispatch, and again for an equal one: shapes that share a text share this. */
+const compiled = new WeakMap<GPUDevice, Map<string, Promise<Compiled>>>()
+
+async function compile(device: GPUDevice, program: Program): Promise<Compiled> {
   const module = device.createShaderModule({ code: program.wgsl, label: program.label })
   const info = await module.getCompilationInfo()
   const errors = info.messages.filter((m) => m.type === 'error')
   if (errors.length) {
     const lines = program.wgsl.split('\n')
-    await device.popErrorScope()
     throw new Error(
       errors.map((m) => `${program.label}:${m.lineNum}: ${m.message}\n  ${lines[m.lineNum - 1]}`).join('\n'),
     )
@@ -47,6 +50,27 @@ export async function prepareProgram(device: GPUDevice, program: Program, data: 
     layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
     compute: { module, entryPoint: 'main' },
   })
+  return { pipeline, layout }
+}
+
+/** Compiles a program and binds one buffer per storage binding, filled with `data[i]` in binding order. */
+export async function prepareProgram(device: GPUDevice, program: Program, data: Words[]): Promise<PreparedProgram> {
+  if (data.length !== program.bindings.length)
+    throw new Error(`${program.label}: ${program.bindings.length} bindings, ${data.length} arrays given`)
+  const known = compiled.get(device) ?? new Map<string, Promise<Compiled>>()
+  compiled.set(device, known)
+  const key = JSON.stringify([program.wgsl, program.bindings.map((b) => b.access)])
+  device.pushErrorScope('validation')
+  let made: Compiled
+  try {
+    const compiling = known.get(key) ?? compile(device, program)
+    known.set(key, compiling)
+    made = await compiling
+  } catch (error) {
+    await device.popErrorScope()
+    throw error
+  }
+  const { pipeline, layout } = made
   const buffers = data.map((d) => upload(device, d))
   const all = [...buffers]
   if (program.uniforms.length) {
