@@ -49,6 +49,9 @@ const schema = z.strictObject({
     paradigm: choice('interleaved', 'interleaved', 'spatial-then-temporal', 'one-to-one').describe(
       "order of the U·SA spatial and U·TA temporal blocks; the paper's is interleaved",
     ),
+    checkpoint: flag(false).describe(
+      'in training keep only the input of every block and compute it again in the backward pass: far less memory, a third more arithmetic',
+    ),
   }),
   idm: group({
     enabled: flag(true).describe('false leaves the attention bias at 0'),

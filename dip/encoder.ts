@@ -4,7 +4,7 @@
  *
  * Block: Dosovitskiy et al. 2021 (pre-norm), divided attention after TimeSformer (Bertasius et al. 2021).
  */
-import { arange, concat, nn, type Tensor, tensor, where } from '../engine/index.ts'
+import { arange, checkpoint, concat, nn, type Tensor, tensor, where } from '../engine/index.ts'
 import { type DipConfig, encoderUnits, patchesPerSide } from './config.ts'
 
 /** ImageNet's statistics, of RGB in [0, 1]. */
@@ -102,17 +102,21 @@ export class Unit {
   readonly spatial: Block[]
   readonly temporal: Block[]
 
-  constructor(config: DipConfig, blocks: { spatial: number; temporal: number }) {
+  constructor(
+    private readonly config: DipConfig,
+    blocks: { spatial: number; temporal: number },
+  ) {
     this.spatial = Array.from({ length: blocks.spatial }, () => new Block(config))
     this.temporal = Array.from({ length: blocks.temporal }, () => new Block(config))
   }
 
-  /** The spatial blocks, then the temporal ones. `look` sees every block with its input. */
+  /** The spatial blocks, then the temporal ones, each computed again for its gradient if so configured. `look` sees their inputs. */
   call(x: Tensor, look?: (kind: Kind, index: number, block: Block, x: Tensor) => void): Tensor {
     const through = (kind: Kind, from: Tensor): Tensor =>
       this[kind].reduce((y, block, i) => {
         look?.(kind, i, block, y)
-        return block[kind](y)
+        const run = (h: Tensor) => block[kind](h)
+        return (this.config.encoder.checkpoint ? checkpoint(run) : run)(y)
       }, from)
     return through('temporal', through('spatial', x))
   }

@@ -102,12 +102,29 @@ function freeingFirst(items: readonly Item[], memory: MemoryUse): Item[] {
   const ready = new Set<Item>()
   const readersLeft = memory.readerCounts(items)
   const alive = new Set<object>()
-  const gain = ({ launch }: Item): number => {
+  /** Bytes that launches free beyond those they take, run one after the other. */
+  const gain = (...run: Item[]): number => {
+    const reads = new Map<object, { bytes: number; readers: number }>()
+    const made = new Set<object>()
     let freed = 0
-    for (const [id, bytes] of memory.read(launch)) if (readersLeft.get(id) === 1) freed += bytes
-    // What gradients are gathered in has to be there in any case.
-    for (const [id, bytes] of memory.written(launch)) if (!alive.has(id) && !memory.gathers(id)) freed -= bytes
+    for (const { launch } of run) {
+      for (const [id, bytes] of memory.read(launch))
+        reads.set(id, { bytes, readers: (reads.get(id)?.readers ?? 0) + 1 })
+      // What gradients are gathered in has to be there in any case.
+      for (const [id, bytes] of memory.written(launch)) {
+        if (alive.has(id) || memory.gathers(id) || made.has(id)) continue
+        made.add(id)
+        freed -= bytes
+      }
+    }
+    for (const [id, { bytes, readers }] of reads) if (readersLeft.get(id) === readers) freed += bytes
     return freed
+  }
+  /** Launches that free memory together, from one that is ready: a recomputed activation and the weight gradient that reads it. */
+  const freeing = (first: Item): Item[] => {
+    if (gain(first) > 0) return [first]
+    const second = [...first.after].find((next) => waiting.get(next) === 1 && gain(first, next) > 0)
+    return second ? [first, second] : []
   }
   const run = (item: Item) => {
     done.add(item)
@@ -124,12 +141,12 @@ function freeingFirst(items: readonly Item[], memory: MemoryUse): Item[] {
   for (const item of items) if (item.before.size === 0) ready.add(item)
   for (const item of items) {
     if (!done.has(item)) run(item)
-    for (let freeing = true; freeing; ) {
-      freeing = false
+    for (let again = true; again; ) {
+      again = false
       for (const candidate of ready)
-        if (gain(candidate) > 0) {
-          run(candidate)
-          freeing = true
+        for (const next of freeing(candidate)) {
+          run(next)
+          again = true
         }
     }
   }
