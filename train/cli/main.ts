@@ -1,6 +1,7 @@
 /** The `diptych` command line: the commands, and what their errors mean to the shell. */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { ablateCommand } from './commands/ablate.ts'
 import { augmentCommand } from './commands/augment.ts'
 import { configCommand } from './commands/config.ts'
 import { demoCommand } from './commands/demo.ts'
@@ -25,6 +26,7 @@ const COMMANDS = [
   prepareCommand,
   trainCommand,
   evalCommand,
+  ablateCommand,
   configCommand,
   augmentCommand,
   measureCommand,
