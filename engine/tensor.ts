@@ -8,6 +8,7 @@ import { type Averaged, type DType, type IndexDType, isFloat, type NumberKind, t
 import type { Node } from './graph.ts'
 import * as b from './ops/build.ts'
 import type { BinaryOp, Conv2dAttrs, UnaryOp } from './ops/names.ts'
+import { attention } from './ops/plain.ts'
 import * as sugar from './ops/sugar.ts'
 import { getDevice } from './runtime/current.ts'
 import type { HostData } from './runtime/device.ts'
@@ -583,11 +584,14 @@ export class Tensor<out D extends DType = any> {
     return this.inF32((x) => x.mul(x.square().mean(-1, true).add(epsilon).rsqrt())).mul(weight)
   }
 
-  /** This as queries: softmax(q kᵀ·scale + bias) v over [batch…, length, heads, d]. */
+  /**
+   * This as queries: softmax(q kᵀ·scale + bias) v over [batch…, length, heads, d]; a query whose keys are all masked gives zeros.
+   * Heads of up to 128 need no memory for the scores; wider ones keep all of them.
+   */
   attention(k: Tensor, v: Tensor, options: AttendOptions = {}): Tensor<D> {
     const { scale, causal, bias, keyMask } = options
     return new Tensor(
-      b.attention(this.node, k.node, v.node, {
+      attention(this.node, k.node, v.node, {
         ...(scale === undefined ? {} : { scale }),
         ...(causal === undefined ? {} : { causal }),
         bias: bias?.node,

@@ -1,7 +1,8 @@
 /**
- * Gradients of the fused kernels written in plain ops. Nothing is computed with them at first order; a gradient of a gradient goes
- * through these forms, to any order.
+ * What the fused kernels and their gradients compute, written in plain ops. A gradient of a gradient goes through these forms, to
+ * any order; at first order only what no kernel takes does: attention of very wide heads.
  */
+import { widestHead } from '../../kernels/attention/problem.ts'
 import type { Node } from '../graph.ts'
 import * as b from './build.ts'
 import { cast, div, exp, mul, scale, sub, sum, unary, where } from './build.ts'
@@ -53,6 +54,26 @@ function allowedKeys(scores: Node, attrs: AttentionAttrs, keyMask: Node | undefi
   return allowed && b.expand(allowed, scores.shape)
 }
 
+/** softmax(q kᵀ·scale + bias) over the allowed keys, [batch…, H, Lq, Lk], of q, k [batch…, H, L, d]. */
+function attentionProbabilities(q: Node, k: Node, inputs: readonly Node[], attrs: AttentionAttrs): Node {
+  const keyMask = attrs.hasMask ? inputs[attrs.hasBias ? 4 : 3]! : undefined
+  const plain = scale(b.matmul(q, b.transpose(k)), attrs.scale)
+  const scores = attrs.hasBias ? b.add(plain, inputs[3]!) : plain
+  return maskedSoftmax(scores, allowedKeys(scores, attrs, keyMask))
+}
+
+/**
+ * softmax(q kᵀ·scale + bias) v over [batch…, length, heads, d]; a query whose keys are all masked gives zeros. Heads wider than the
+ * kernels take are computed with the whole matrix of scores in memory.
+ */
+export function attention(q: Node, k: Node, v: Node, options: b.AttentionOptions = {}): Node {
+  const fused = b.attention(q, k, v, options) as Node<'attention'>
+  if (fused.shape.at(-1)! <= widestHead) return fused
+  const [wideQ, wideK, wideV] = fused.inputs.slice(0, 3).map((x) => swapHeads(cast(x, 'f32'))) as [Node, Node, Node]
+  const p = attentionProbabilities(wideQ, wideK, fused.inputs, fused.attrs)
+  return cast(swapHeads(b.matmul(p, wideV)), fused.dtype)
+}
+
 /** Gradients of attention from q, k, v [batch…, L, H, d], [bias], [key mask] and dO, for one output of which each is asked. */
 export function attentionGradients(inputs: readonly Node[], attrs: AttentionAttrs) {
   const [q, k, v, dO] = [inputs[0]!, inputs[1]!, inputs[2]!, inputs.at(-1)!].map((x) => swapHeads(cast(x, 'f32'))) as [
@@ -62,10 +83,7 @@ export function attentionGradients(inputs: readonly Node[], attrs: AttentionAttr
     Node,
   ]
   const bias = attrs.hasBias ? inputs[3]! : undefined
-  const keyMask = attrs.hasMask ? inputs[attrs.hasBias ? 4 : 3]! : undefined
-  const plain = scale(b.matmul(q, b.transpose(k)), attrs.scale)
-  const scores = bias ? b.add(plain, bias) : plain
-  const p = maskedSoftmax(scores, allowedKeys(scores, attrs, keyMask)) // [batch…, H, Lq, Lk]
+  const p = attentionProbabilities(q, k, inputs, attrs)
   const dp = b.matmul(dO, b.transpose(v))
   const ds = mul(p, sub(dp, sum(mul(p, dp), -1, true)))
   const back = (x: Node, like: Node) => cast(swapHeads(x), like.dtype)

@@ -28,13 +28,16 @@ export interface AttentionOperand {
   readonly type?: FloatType
 }
 
+/** Width of the widest head that the kernels take: they keep a row of it in registers. */
+export const widestHead = 128
+
 export interface AttentionProblem {
   /** 1 to 3 batch dimensions; their product is the number of sequences. */
   readonly batch: readonly number[]
   readonly heads: number
   readonly lq: number
   readonly lk: number
-  /** Width of a head, 1 to 128. */
+  /** Width of a head, 1 to `widestHead`. */
   readonly d: number
   readonly scale: number
   /** Query i sees keys 0..i. */
@@ -78,7 +81,7 @@ export function checkProblem(p: AttentionProblem): void {
     throw new Error(`attention: ${what}`)
   }
   if (p.batch.length < 1 || p.batch.length > 3) fail(`1 to 3 batch dimensions, got ${p.batch.length}`)
-  if (!(p.d >= 1 && p.d <= 128)) fail(`head width 1 to 128, got ${p.d}`)
+  if (!(p.d >= 1 && p.d <= widestHead)) fail(`head width 1 to ${widestHead}, got ${p.d}`)
   for (const [name, size] of Object.entries({ heads: p.heads, lq: p.lq, lk: p.lk, sequences: sequences(p) }))
     if (!(size >= 1)) fail(`${name} must be at least 1, got ${size}`)
   const { q, k, v, bias, keyMask, dqOut, dkOut, dvOut } = p

@@ -135,6 +135,8 @@ export const attentionCases: OpCase[] = [
   // Query 0 sees key 0 only, which is masked in one sample: its row is 0.
   { op: 'attention with bias, masks and scale', shapes: [[2, 4, 2, 4], [2, 4, 2, 4], [2, 4, 2, 4], [1, 2, 4, 4], [2, 4]], range: [-1, 1], dtypes: ['f32', 'f32', 'f32', 'f32', 'bool'], values: [undefined, undefined, undefined, undefined, [0, 1, 1, 1, 1, 0, 1, 1]], tolerance,
     f: (q, k, v, bias, keyMask) => q.attention(k, v, { bias, keyMask, causal: true, scale: 0.7 }), reference: (q, k, v, bias, keyMask) => attention(q, k, v, { bias: bias!, keyMask: keyMask!, causal: true, scale: 0.7 }) },
+  { op: 'attention of heads wider than the kernels take', shapes: [[2, 3, 1, 130], [2, 3, 1, 130], [2, 3, 1, 130], [1, 1, 3, 3], [2, 3]], range: [-1, 1], dtypes: ['f32', 'f32', 'f32', 'f32', 'bool'], values: [undefined, undefined, undefined, undefined, [0, 1, 1, 1, 1, 0]], tolerance, second: false,
+    f: (q, k, v, bias, keyMask) => q.attention(k, v, { bias, keyMask, causal: true }), reference: (q, k, v, bias, keyMask) => attention(q, k, v, { bias: bias!, keyMask: keyMask!, causal: true }) },
   { op: 'attention on slices of a packed projection', shapes: [[2, 6, 5], [5, 36]], range: [-1, 1], tolerance, second: false,
     f: (x, w) => { const p = x.matmul(w).reshape([2, 6, 3, 3, 4]); return p.select(2, 0).attention(p.select(2, 1), p.select(2, 2)) },
     reference: (x, w) => { const p = reshaped(product(x, w), 2, 6, 3, 3, 4); const part = (s: number) => build([2, 6, 3, 4], ([n, i, h, c]) => get(p, n!, i!, s, h!, c!)); return attention(part(0), part(1), part(2)) } },
