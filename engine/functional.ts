@@ -21,6 +21,13 @@ export function pairwiseSquaredDistances(x: Tensor, y: Tensor = x): Tensor {
   return squares.sub(autocast('f32', () => x.matmul(y.transpose())).mul(2)).maximum(0)
 }
 
+/**
+ * x, with everything that is computed from it computed after `done`, whose values it does not need: parts of a batch one after the
+ * other rather than all forward passes before the first backward pass, which saves their memory.
+ */
+export const after = (x: Tensor, done: readonly Tensor[]): Tensor =>
+  new Tensor(done.reduce((node, d) => b.record('after', [node, d.node], {}), x.node))
+
 export interface DirectionalPool {
   /** [B, side, E]: over frames and columns of each row. */
   readonly rows: Tensor

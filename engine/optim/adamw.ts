@@ -73,12 +73,14 @@ export class AdamW {
 
   /**
    * Adds `share` of these gradients to those of the next `step()`: a batch too large for the memory is taken in n parts, each with
-   * share 1/n of its mean loss. Records only; each part is a plan of its own, and all parts of one shape the same.
+   * share 1/n of its mean loss. Records only; each part may be a plan of its own, and all parts of one shape the same. In one plan a
+   * part has to wait for what this returns, the sums so far, or nothing is saved: see `after`.
    */
-  accumulate(grads: Gradients, share = 1): void {
+  accumulate(grads: Gradients, share = 1): readonly Tensor[] {
     this.sums ??= this.flat.zeros('accumulated gradients')
     const packed = packGradients('AdamW', this.flat, grads)
     this.sums = packed.map((g, i) => assign(this.sums![i]!, b.add(this.sums![i]!, b.scale(g, share))))
+    return this.sums.map((sum) => new Tensor(sum))
   }
 
   /**

@@ -32,8 +32,8 @@ export function schedule({ list, placed }: Launches, options: ScheduleOptions): 
   const memory = new MemoryUse(placed, options.wanted)
   const items = ordered(dependencies(list, placed))
   if (!options.fuse) return items.map((i) => i.launch)
-  const eager = freeingFirst(items, memory)
-  const best = memory.peak(eager) <= memory.peak(items) ? eager : items
+  const orders = [freeingFirst(items, memory, 1), freeingFirst(items, memory, 2), items]
+  const best = orders.reduce((least, order) => (memory.peak(order) < memory.peak(least) ? order : least))
   return merge(best, memory, placed, options).map((i) => i.launch)
 }
 
@@ -94,8 +94,11 @@ function ordered(items: readonly Item[]): Item[] {
   return out
 }
 
-/** The same order, but what frees more memory than it takes runs as soon as it can: weight gradients, which let activations go. */
-function freeingFirst(items: readonly Item[], memory: MemoryUse): Item[] {
+/**
+ * The same order, but what frees more memory than it takes runs as soon as it can: weight gradients, which let activations go; with
+ * `together` 2 also where it takes two launches, one after the other.
+ */
+function freeingFirst(items: readonly Item[], memory: MemoryUse, together: 1 | 2): Item[] {
   const out: Item[] = []
   const done = new Set<Item>()
   const waiting = new Map(items.map((i) => [i, i.before.size]))
@@ -123,6 +126,7 @@ function freeingFirst(items: readonly Item[], memory: MemoryUse): Item[] {
   /** Launches that free memory together, from one that is ready: a recomputed activation and the weight gradient that reads it. */
   const freeing = (first: Item): Item[] => {
     if (gain(first) > 0) return [first]
+    if (together < 2) return []
     const second = [...first.after].find((next) => waiting.get(next) === 1 && gain(first, next) > 0)
     return second ? [first, second] : []
   }

@@ -36,6 +36,7 @@ test('mistakes at the prompt: the nearest name, exit code 2, no stack', () => {
     [['scroe', 'x.mp4'], /Did you mean score\?/],
     [['synth', '--identites', '6', 'x'], /Did you mean --identities\?/],
     [['scan', 'ff', '.'], /did you mean "ff\+\+"\?/],
+    [['ablate', 'idn', 'x.jsonl'], /Allowed choices are ste-ratio, ste-paradigm, idm, did, augment/],
     [['score', 'no such.mp4'], /no such\.mp4: there is no such file/],
   ]
   for (const [args, words] of cases) {

@@ -24,6 +24,12 @@ async function outputs(more: PartialConfig = {}) {
   const c = config(more)
   nn.seedInit(1, c.init_std)
   const model = new DIP(c)
+  // A wide kernel, so that nodes are near and the bias is felt.
+  const flat = nn.flatten(model)
+  const state = await flat.read()
+  state.set('idm.log_mu', { shape: [], data: Float32Array.of(-4) })
+  state.set('dica.log_tau', { shape: [], data: Float32Array.of(-2) })
+  flat.write(state)
   const output = model.forward(clip())
   const losses = model.losses(output, [0, 1])
   const names = ['Z', 'W', 'dist', 'Rh', 'logits'] as const satisfies readonly (keyof DipOutput)[]

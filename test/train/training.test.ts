@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type DipConfig, decays, makeConfig, type PartialConfig } from '../../dip/index.ts'
-import { concat, type Device, nn, openDevice } from '../../engine/index.ts'
+import { concat, type Device, nn, openDevice, useDevice } from '../../engine/index.ts'
 import type { Triplet, VideoEntry } from '../../train/data/index.ts'
 import { type Batch, makeBatch } from '../../train/training/batch.ts'
 import { loadState, saveState } from '../../train/training/checkpoint.ts'
@@ -125,6 +125,24 @@ training('a batch in parts gives the losses and the update of the whole', async 
   const [whole, parts] = [await run(0), await run(1)]
   assert.ok(relativeError(parts.losses, whole.losses) < 1e-5)
   assert.ok(relativeError(parts.state, whole.state) < 1e-6, `${relativeError(parts.state, whole.state)}`)
+})
+
+training('a batch in parts takes the memory of a part, and less when blocks are computed again', async () => {
+  // Planned only, so that nothing needs to be compiled.
+  const planner = await openDevice({ adapter: 'null' })
+  const peak = async (micro: number, checkpoint: boolean) => {
+    const c = config({ M: 16, optim: { micro, batch: 4 }, 'encoder.checkpoint': checkpoint })
+    const triplets = [0, 1, 2, 3].map(triplet)
+    const black = { frames: () => new Uint8Array(2 * 16 * 16 * 3) }
+    const four = await makeBatch(triplets, black, { frames: c.T, side: c.M }, c.augment, 7, 0)
+    return planner.plan([newTrainer(c).record(four).node]).peakLiveBytes
+  }
+  const [whole, part] = [await peak(0, false), await peak(1, false)]
+  assert.ok(part < 0.5 * whole, `${part} of ${whole} bytes`)
+  const again = await peak(1, true)
+  assert.ok(again < 0.8 * part, `${again} of ${part} bytes`)
+  planner.destroy()
+  useDevice(device)
 })
 
 training('a run that goes on from its state takes the very steps that it would have taken', async () => {

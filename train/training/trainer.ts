@@ -3,7 +3,7 @@
  * pass, AdamW and the teacher's moving average.
  */
 import { type AugmentTensors, augment, DIP, type DipConfig, decays } from '../../dip/index.ts'
-import { autocast, compile, concat, Generator, grad, nn, optim, stack, type Tensor } from '../../engine/index.ts'
+import { after, autocast, compile, concat, Generator, grad, nn, optim, stack, type Tensor } from '../../engine/index.ts'
 import { type Batch, clipTensor } from './batch.ts'
 import { learningRate, type Schedule } from './schedule.ts'
 
@@ -60,35 +60,34 @@ export class Trainer {
     this.teacherStorage = nn.flatten(this.teacher)
     this.copyToTeacher()
     this.noise = new Generator(seed)
-    this.runStep = compile((...inputs: Tensor[]) => this.recordStep(inputs), 'training step')
+    this.runStep = compile((...inputs: Tensor[]) => [this.record(batchOf(inputs))], 'training step')
   }
 
-  private recordStep([anchors, others, order, taps, saturation, noise]: Tensor[]): Tensor[] {
-    const batch = anchors!.shape[0]!
+  /** Records a step, which runs with the next values asked for: total, cce, sti, da and the gradient's norm before clipping, [5]. */
+  record({ anchors, others, drawn: all }: Batch): Tensor {
+    const batch = anchors.shape[0]!
     const micro = this.config.optim.micro || batch
-    const parts = Array.from({ length: batch / micro }, (_, i) => {
+    const parts: Tensor[] = []
+    let done: readonly Tensor[] = []
+    for (let i = 0; i < batch / micro; i++) {
       const rows = (x: Tensor, from = 0) => x.narrow(0, from + i * micro, from + (i + 1) * micro)
       const both = (x: Tensor) => (micro === batch ? x : concat([rows(x), rows(x, batch)], 0))
-      const [o, t, s, n] = [order!, taps!, saturation!, noise!].map(both) as [Tensor, Tensor, Tensor, Tensor]
-      return this.recordPart(
-        rows(anchors!),
-        both(others!),
-        { order: o, taps: t, saturation: s, noise: n },
-        micro / batch,
-      )
-    })
-    const [first, ...rest] = parts as [Part, ...Part[]]
-    const gradients = new Map(
-      [...first.gradients].map(([name, g]) => [
-        name,
-        rest.reduce((sum, part) => sum.add(part.gradients.get(name)!), g),
-      ]),
-    )
-    this.optimizer.step(gradients)
+      const drawn = {
+        ...{ order: both(all.order), taps: both(all.taps) },
+        ...{ saturation: both(all.saturation), noise: both(all.noise) },
+      }
+      // A part begins when the one before it is done with its memory.
+      const [a, o] = [rows(anchors), both(others)].map((x) => after(x, done)) as [Tensor, Tensor]
+      const { gradients, losses } = this.recordPart(a, o, drawn, micro / batch)
+      parts.push(losses)
+      if (micro === batch) this.optimizer.step(gradients)
+      else done = this.optimizer.accumulate(gradients)
+    }
+    if (micro !== batch) this.optimizer.step()
     optim.emaUpdate(this.teacherStorage, this.optimizer.flat, this.config.alpha)
     // One tensor: reading it is one copy.
-    const losses = rest.reduce((sum, part) => sum.add(part.losses), first.losses)
-    return [concat([losses, this.optimizer.gradientNorm!.reshape([1])])]
+    const losses = parts.reduce((sum, part) => sum.add(part))
+    return concat([losses, this.optimizer.gradientNorm!.reshape([1])])
   }
 
   /** Losses [4] and gradients of A triplets (others: positives, then negatives), times their `share` of the batch. */
@@ -142,6 +141,12 @@ export class Trainer {
     }
     return scoreInBatches(clips, this.config, scorer)
   }
+}
+
+/** The arguments of the compiled step as a batch. */
+function batchOf(inputs: readonly Tensor[]): Batch {
+  const [anchors, others, order, taps, saturation, noise] = inputs as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+  return { anchors, others, drawn: { order, taps, saturation, noise } }
 }
 
 /** logits[1] − logits[0] of every clip, [B]. */
