@@ -150,11 +150,12 @@ async function distorted(frames: Frames, seed: number): Promise<SheetRow[]> {
   for (const name of studyNames) {
     const pictures = []
     const given = name === 'vc' ? frames.data : frames.data.slice(0, 1)
+    const shown = Math.min(8, given.length - 1)
     for (const [i, parameter] of study[name].levels.entries()) {
       const out = await distortFrames(given, frames, name, i + 1, seed)
-      pictures.push(labelled(frames, `level ${i + 1}: ${parameter}`, out[Math.min(8, out.length - 1)]!))
+      pictures.push(labelled(frames, `level ${i + 1}: ${parameter}`, out[shown]!))
     }
-    rows.push({ title: `${name}\n${study[name].title}`, pictures })
+    rows.push({ title: `${name}\n${study[name].title}${name === 'vc' ? `\nframe ${shown}` : ''}`, pictures })
   }
   return rows
 }

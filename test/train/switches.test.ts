@@ -85,7 +85,8 @@ switches('DiCA, IDM and DA loss, off', async () => {
 
   const noIdm = await outputs({ idm: { enabled: false } })
   assert.equal(noIdm.dist, base.dist, 'the distances are still there for L_da')
-  assert.ok(relativeError(noIdm.logits, base.logits) > 1e-5)
+  // Class tokens have no bias of their own: with one layer only the others differ.
+  assert.ok(relativeError(noIdm.Rh, base.Rh) > 1e-3)
   const { log_mu } = noIdm.model.idm as unknown as { log_mu: Tensor }
   assert.equal([...(await grad(noIdm.losses.total, log_mu).data())], [0], 'and the classifier hears nothing of them')
 

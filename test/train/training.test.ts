@@ -115,26 +115,31 @@ for (const mode of ['clean', 'matched'] as const)
     assert.ok(error < 1e-6, `${error}`)
   })
 
-training('a batch in parts gives the losses and the update of the whole', async () => {
-  const run = async (micro: number) => {
-    const c = config({ ...still, optim: { micro, batch: 2, lr: 1e-3, eps: 1e-3 } })
+training('a batch in parts, and blocks computed again, give the losses and the update of the whole', async () => {
+  const run = async (micro: number, checkpoint: boolean) => {
+    const c = config({ ...still, optim: { micro, batch: 2, lr: 1e-3, eps: 1e-3 }, encoder: { checkpoint } })
     const trainer = newTrainer(c)
     const losses = await trainer.step(await batch(c))
     return { losses: Object.values(losses), state: flat(await student(trainer)) }
   }
-  const [whole, parts] = [await run(0), await run(1)]
-  assert.ok(relativeError(parts.losses, whole.losses) < 1e-5)
-  assert.ok(relativeError(parts.state, whole.state) < 1e-6, `${relativeError(parts.state, whole.state)}`)
+  const whole = await run(0, false)
+  for (const [micro, checkpoint] of [
+    [1, false],
+    [0, true],
+  ] as const) {
+    const other = await run(micro, checkpoint)
+    assert.ok(relativeError(other.losses, whole.losses) < 1e-5)
+    assert.ok(relativeError(other.state, whole.state) < 1e-6, `${relativeError(other.state, whole.state)}`)
+  }
 })
 
 training('a batch in parts takes the memory of a part, and less when blocks are computed again', async () => {
   // Planned only, so that nothing needs to be compiled.
   const planner = await openDevice({ adapter: 'null' })
   const peak = async (micro: number, checkpoint: boolean) => {
-    const c = config({ M: 16, optim: { micro, batch: 4 }, 'encoder.checkpoint': checkpoint })
-    const triplets = [0, 1, 2, 3].map(triplet)
-    const black = { frames: () => new Uint8Array(2 * 16 * 16 * 3) }
-    const four = await makeBatch(triplets, black, { frames: c.T, side: c.M }, c.augment, 7, 0)
+    const c = makeConfig({ preset: 'tiny', optim: { micro, batch: 4 }, encoder: { checkpoint } })
+    const black = { frames: () => new Uint8Array(c.T * c.M * c.M * 3) }
+    const four = await makeBatch([0, 1, 2, 3].map(triplet), black, { frames: c.T, side: c.M }, c.augment, 7, 0)
     return planner.plan([newTrainer(c).record(four).node]).peakLiveBytes
   }
   const [whole, part] = [await peak(0, false), await peak(1, false)]

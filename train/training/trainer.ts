@@ -72,13 +72,13 @@ export class Trainer {
     for (let i = 0; i < batch / micro; i++) {
       const rows = (x: Tensor, from = 0) => x.narrow(0, from + i * micro, from + (i + 1) * micro)
       const both = (x: Tensor) => (micro === batch ? x : concat([rows(x), rows(x, batch)], 0))
+      // A part begins when the one before it is done with its memory.
+      const [a, o] = [after(anchors, done), after(others, done)]
       const drawn = {
         ...{ order: both(all.order), taps: both(all.taps) },
         ...{ saturation: both(all.saturation), noise: both(all.noise) },
       }
-      // A part begins when the one before it is done with its memory.
-      const [a, o] = [rows(anchors), both(others)].map((x) => after(x, done)) as [Tensor, Tensor]
-      const { gradients, losses } = this.recordPart(a, o, drawn, micro / batch)
+      const { gradients, losses } = this.recordPart(rows(a), both(o), drawn, micro / batch)
       parts.push(losses)
       if (micro === batch) this.optimizer.step(gradients)
       else done = this.optimizer.accumulate(gradients)
