@@ -50,7 +50,7 @@ const schema = z.strictObject({
       "order of the U·SA spatial and U·TA temporal blocks; the paper's is interleaved",
     ),
     checkpoint: flag(false).describe(
-      'in training keep only the input of every block and compute it again in the backward pass: far less memory, a third more arithmetic',
+      'in training keep only the input of every block and compute it again in the backward pass: far less memory, a fifth more arithmetic',
     ),
   }),
   idm: group({
