@@ -22,8 +22,8 @@ export function pairwiseSquaredDistances(x: Tensor, y: Tensor = x): Tensor {
 }
 
 /**
- * x, with everything that is computed from it computed after `done`, whose values it does not need: parts of a batch one after the
- * other rather than all forward passes before the first backward pass, which saves their memory.
+ * x, but what is computed from it is planned behind `done`, whose values it does not need: parts of a batch one after the other
+ * rather than all forward passes before the first backward pass, which saves their memory. No value changes.
  */
 export const after = (x: Tensor, done: readonly Tensor[]): Tensor =>
   new Tensor(done.reduce((node, d) => b.record('after', [node, d.node], {}), x.node))
