@@ -59,7 +59,7 @@ export const ablateCommand: Action = (program) => {
     const flags: TrainingFlags = { ...given, out: given.out }
     const file = join(flags.out, 'table.csv')
     const entries = await readTrainingManifest(manifest, flags)
-    await refuseOldRun(file, flags)
+    await refuseOldRun(join(flags.out, folderOf(rows[0]!, 0)), flags)
     const { trainOnManifest } = await import('../../train.ts')
     await mkdir(flags.out, { recursive: true })
     const done = await interruptible('go on with --resume', (signal) =>
