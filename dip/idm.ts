@@ -9,7 +9,15 @@
  *
  * Coifman and Lafon, "Diffusion maps", 2006.
  */
-import { arange, concat, matrixPower, nn, spectralPower, type Tensor, where } from '../engine/index.ts'
+import {
+  concat,
+  matrixPower,
+  neighbourAffinities,
+  nn,
+  spectralPower,
+  type Tensor,
+  walkDistances,
+} from '../engine/index.ts'
 import type { Diffuse, DipConfig } from './config.ts'
 import { resolveDiffuse } from './diffuse.ts'
 
@@ -20,48 +28,24 @@ export interface Diffusion {
   readonly dist: Tensor
 }
 
-/** ‖x_i − x_j‖² of the rows of x [B, n, E], as sums of squared differences: never negative, exactly 0 for equal rows. */
-export function squaredDistances(x: Tensor): Tensor {
-  return x.unsqueeze(2).sub(x.unsqueeze(1)).square().sum(-1) // [B, n, n]
-}
-
-/** Eq. 2's windows in all four blocks: whether |i − j| ≤ ⌊kn/2⌋, i and j counted within their direction. [2L, 2L], bool */
-export function neighbours(L: number, kn: number): Tensor {
-  const index = arange(2 * L, undefined, 1, 'i32')
-  const position = where(index.less(L), index, index.sub(L))
-  const apart = position.unsqueeze(1).sub(position.unsqueeze(0)).abs()
-  return apart.lessEqual(Math.floor(kn / 2))
-}
-
 /**
  * Dist of a graph with affinities W [B, n, n], symmetric, every row sum above 0.
  *
  * S has the eigenpair (1, √π), which adds the same constant to a column of Y in every row. It is taken away before the power:
  * distances of rows are unchanged, and small ones are no longer differences of large numbers.
  */
-export function diffusionDistances(W: Tensor, t: number, diffuse: Exclude<Diffuse, 'auto'>): Tensor {
-  const degree = W.sum(-1, true) // D, [B, n, 1]
-  const density = degree.div(degree.sum(1, true)) // π, [B, n, 1]
-  const root = density.sqrt()
-  const inverseRoot = degree.rsqrt()
-  const S = W.mul(inverseRoot).mul(inverseRoot.transpose()) // [B, n, n]
-  const transient = S.sub(root.mul(root.transpose())) // S − √π √πᵀ
-  const power = diffuse === 'spectral' ? spectralPower(transient, t) : matrixPower(transient, t)
-  return squaredDistances(power.div(root)) // [B, n, n]
-}
+export const diffusionDistances = (W: Tensor, t: number, diffuse: Exclude<Diffuse, 'auto'>): Tensor =>
+  walkDistances(W, t, diffuse === 'spectral' ? spectralPower : undefined) // [B, n, n]
 
 /** e^x of a log-scalar, kept finite: 0·∞ would be NaN where two nodes are equal. */
 export const positive = (log: Tensor): Tensor => log.clamp(-80, 80).exp()
 
-/** Beyond it exp(−μ d²) is 0 anyway; a square that overflowed float32 would make the gradient 0·∞. */
-const farthest = 1e30
-
-/** W of Eq. 2 from features [B, 2L, E], rows then columns: [B, 2L, 2L], 1 on the diagonal, 0 outside the windows. */
-export function affinities(features: Tensor, logMu: Tensor, kn: number): Tensor {
-  const [B, nodes] = features.shape as [number, number]
-  const weight = squaredDistances(features).minimum(farthest).mul(positive(logMu)).neg().exp()
-  return where(neighbours(nodes / 2, kn).expand([B, nodes, nodes]), weight, 0)
-}
+/**
+ * W of Eq. 2 from features [B, 2L, E], rows then columns: [B, 2L, 2L], 1 on the diagonal, 0 outside the windows |i − j| ≤ ⌊kn/2⌋ of
+ * all four blocks. μ is `positive(logMu)`.
+ */
+export const affinities = (features: Tensor, logMu: Tensor, kn: number): Tensor =>
+  neighbourAffinities(features, logMu, Math.floor(kn / 2))
 
 /** The matrices of section III-C.1, [B, 2L, 2L] each but `density`, [B, 2L, 1]. */
 export interface DiffusionMatrices extends Diffusion {

@@ -5,6 +5,14 @@ export { attentionBackwardReference, attentionReference } from './attention/refe
 export * from './ceiling/ceiling.ts'
 export * from './conv2d/conv2d.ts'
 export { conv2dBackwardInputReference, conv2dBackwardWeightReference, conv2dReference } from './conv2d/reference.ts'
+export * from './diffusion/affinities.ts'
+export * from './diffusion/diffusion.ts'
+export {
+  affinityBackwardReference,
+  affinityReference,
+  diffusionBackwardReference,
+  diffusionReference,
+} from './diffusion/reference.ts'
 export * from './jacobi/jacobi.ts'
 export { jacobiReference } from './jacobi/reference.ts'
 export * from './kernel.ts'

@@ -1,9 +1,10 @@
 /**
  * The diffusion map of DIP: features of rows and columns → affinities → S → Sᵗ → distances, and the gradient all the way back.
- * Peers raise S to its power by products; this engine also by its eigensystem.
+ * Peers raise S to its power by products; this engine by products in one launch (`power`), by its eigensystem (`spectral`), and in
+ * plain ops as a peer would (`plain`).
  */
-import { diffusionDistances, neighbours, squaredDistances } from '../../dip/idm.ts'
-import { grad, type Tensor, where } from '../../engine/index.ts'
+import { affinities, diffusionDistances } from '../../dip/idm.ts'
+import { arange, grad, matrixPower, scalar, type Tensor, where } from '../../engine/index.ts'
 import { diptych, jax, tfjs } from '../contestants.ts'
 import type { Check, Group, Inputs, Outputs, Row } from '../contract.ts'
 import { product, random, relativeError } from '../data.ts'
@@ -80,11 +81,30 @@ function checkGradient(shape: Shape): (outputs: Outputs, inputs: Inputs) => read
   }
 }
 
-function distances({ features }: Tensors, shape: Shape, way: 'spectral' | 'power'): Tensor {
+const ways = ['power', 'spectral', 'plain'] as const
+type Way = (typeof ways)[number]
+
+const distances = ({ features }: Tensors, shape: Shape, way: Way): Tensor => {
+  if (way === 'plain') return inPlainOps(features!, shape)
+  return diffusionDistances(affinities(features!, scalar(Math.log(mu(shape))), shape.kn), shape.t, way)
+}
+
+function inPlainOps(features: Tensor, shape: Shape): Tensor {
   const { batch, L, kn, t } = shape
-  const affinity = squaredDistances(features!).mul(-mu(shape)).exp()
-  const W = where(neighbours(L, kn).expand([batch, 2 * L, 2 * L]), affinity, 0)
-  return diffusionDistances(W, t, way)
+  const n = 2 * L
+  const squared = (x: Tensor) => x.unsqueeze(2).sub(x.unsqueeze(1)).square().sum(-1)
+  const position = arange(n, undefined, 1, 'i32').mod(L)
+  const near = position
+    .unsqueeze(1)
+    .sub(position.unsqueeze(0))
+    .abs()
+    .lessEqual(Math.floor(kn / 2))
+  const W = where(near.expand([batch, n, n]), squared(features).mul(-mu(shape)).exp(), 0)
+  const degree = W.sum(-1, true)
+  const root = degree.div(degree.sum(1, true)).sqrt()
+  const inverse = degree.rsqrt()
+  const walk = W.mul(inverse).mul(inverse.transpose()).sub(root.mul(root.transpose()))
+  return squared(matrixPower(walk, t).div(root))
 }
 
 /** [2L, 2L] of 0 and 1. */
@@ -145,11 +165,13 @@ function withJax({ numpy, nn }: any, features: any, shape: Shape): any {
   return squared(raised.div(numpy.sqrt(density)))
 }
 
-/** Products of the two distance matrices and of repeated squaring, and the scores. */
-function costOf({ batch, L, width, t }: Shape, gradient: boolean): Row['cost'] {
+/** The scores of each pair of neighbours once, products of repeated squaring, and the distances of rows. */
+function costOf(shape: Shape, gradient: boolean): Row['cost'] {
+  const { batch, L, width, t } = shape
   const n = 2 * L
+  const pairs = windowOf(shape).reduce((sum, inside) => sum + inside, 0) / 2
   const products = Math.floor(Math.log2(t)) + [...t.toString(2)].filter((bit) => bit === '1').length - 1
-  const flops = batch * (3 * n * n * width + 2 * products * n ** 3 + 3 * n ** 3)
+  const flops = batch * (3 * pairs * width + 2 * products * n ** 3 + 3 * n ** 3)
   return {
     flops: (gradient ? 3 : 1) * flops,
     bytes: 4 * batch * ((gradient ? 2 : 1) * n * width + (gradient ? 2 : 1) * n * n),
@@ -171,8 +193,7 @@ function forward(shape: Shape): Row {
     cost: costOf(shape, false),
     unit: 'GFLOP/s',
     contestants: [
-      diptych((x) => ({ dist: distances(x, shape, 'power') }), { variant: 'power' }),
-      diptych((x) => ({ dist: distances(x, shape, 'spectral') }), { variant: 'spectral' }),
+      ...ways.map((way) => diptych((x) => ({ dist: distances(x, shape, way) }), { variant: way })),
       tfjs((tf, { features }) => ({ dist: withTf(tf, features, shape) })),
       jax((library, { features, weights }) => {
         weights.dispose()
@@ -183,7 +204,7 @@ function forward(shape: Shape): Row {
 }
 
 function gradient(shape: Shape): Row {
-  const own = (way: 'spectral' | 'power') =>
+  const own = (way: Way) =>
     diptych((x) => ({ gradient: grad(distances(x, shape, way).mul(x.weights!).sum(), x.features!) }), { variant: way })
   return {
     name: `${title(shape)}, with gradients`,
@@ -192,8 +213,7 @@ function gradient(shape: Shape): Row {
     cost: costOf(shape, true),
     unit: 'GFLOP/s',
     contestants: [
-      own('power'),
-      own('spectral'),
+      ...ways.map(own),
       tfjs((tf, { features, weights }) => ({
         gradient: tf.grad((x: any) => tf.sum(tf.mul(withTf(tf, x, shape), weights)))(features),
       })),

@@ -151,6 +151,12 @@ interface OtherAttrs {
   affineWarpGradPosition: None
   directionalPool: { mode: 'mean' | 'max'; side: number }
   directionalPoolGrad: { mode: 'mean' | 'max'; side: number; frames: number }
+  /** W and exponents of neighbouring nodes from features [B, 2L, E] and ln μ; neighbours are at most `half` positions apart. */
+  affinities: { half: number }
+  affinitiesGrad: { half: number }
+  /** Squared diffusion distances after `steps` of the walk on symmetric W [B, n, n], and the walk's transient part at that power. */
+  diffusion: { steps: number }
+  diffusionGrad: { steps: number }
   /** Symmetric eigendecomposition: values ascending, vectors in columns, info (sweeps, residual). */
   eigh: None
 

@@ -4,6 +4,7 @@ import { foldShape } from '../../kernels/pooling/fold.ts'
 import { isFloat } from '../dtype.ts'
 import type { OutputSpec } from '../graph.ts'
 import { formatShape, numel, resolveShape, type Shape, ShapeError, sameShape } from '../shape.ts'
+import { graphShapes } from './graph-shapes.ts'
 import type { AttentionAttrs, BinaryOp, OpAttrs, OpName, ReduceOp, UnaryOp } from './names.ts'
 
 type Rule<K extends OpName> = (inputs: readonly OutputSpec[], attrs: OpAttrs[K], op: K) => OutputSpec[]
@@ -372,6 +373,7 @@ export const shapeRules: { [K in OpName]: Rule<K> } = {
   },
   directionalPoolGrad: ([dzh], { side, frames }) =>
     out([dzh!.shape[0]!, frames, side * side + 1, dzh!.shape[2]!], dzh!.dtype),
+  ...graphShapes,
   eigh: ([s]) => {
     const r = s!.shape.length
     if (r < 2 || s!.shape[r - 1] !== s!.shape[r - 2] || s!.dtype !== 'f32')

@@ -41,6 +41,7 @@ import {
   layerNormGradParamsVjp,
   layerNormVjp,
 } from './fused.ts'
+import { affinitiesGradVjp, affinitiesVjp, diffusionGradVjp, diffusionVjp } from './graphs.ts'
 import type { OpName } from './names.ts'
 import { compare, mask, refused, type Vjp, x0, x1, zero } from './rule.ts'
 import { affineWarpGradInputVjp, affineWarpGradPositionVjp, affineWarpVjp } from './warp.ts'
@@ -268,6 +269,10 @@ export const vjps: { [K in OpName]: Vjp<K> } = {
   affineWarpGradPosition: affineWarpGradPositionVjp,
   directionalPool: directionalPoolVjp,
   directionalPoolGrad: directionalPoolGradVjp,
+  affinities: affinitiesVjp,
+  affinitiesGrad: affinitiesGradVjp,
+  diffusion: diffusionVjp,
+  diffusionGrad: diffusionGradVjp,
   eigh: eighVjp,
   custom: (n, _, all) => {
     const { op } = n.attrs

@@ -22,6 +22,7 @@ import { numel, type Shape } from '../shape.ts'
 import { attentionProblem, backwardArgs, deltaProblem, extras } from './attention.ts'
 import { batchStrides, mergeBatch, strideOf } from './batch.ts'
 import { type Arg, floatOf, floatType, ins, type Lowering, type LoweringContext, outs } from './calls.ts'
+import { graphLowerings } from './graphs.ts'
 import { lineLowerings } from './lines.ts'
 import type { Operand } from './views.ts'
 
@@ -315,6 +316,7 @@ export const kernelLowerings = {
       args: [...outs(0, 1, 2), ...ins(3, 4, 5, 6)],
     },
   ],
+  ...graphLowerings,
   ...lineLowerings,
 } satisfies { [K in OpName]?: Lowering<K> }
 
