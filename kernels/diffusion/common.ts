@@ -1,5 +1,14 @@
-/** What the diffusion kernels share: the problem, where its matrices live, and the walk from W to S. */
-import { type Binding, type Capabilities, type Cost, declareBindings, declareUniforms } from '../kernel.ts'
+/** What the diffusion kernels share: the problem, where its matrices live, and the walk from W to T. */
+import {
+  type Binding,
+  type Capabilities,
+  type Cost,
+  declareBindings,
+  declareUniforms,
+  foldGrid,
+  type Program,
+  packUniforms,
+} from '../kernel.ts'
 
 export interface DiffusionProblem {
   readonly batch: number
@@ -9,7 +18,7 @@ export interface DiffusionProblem {
   readonly t: number
 }
 
-/** Largest graph: a workgroup holds one, a 4 × 4 tile a thread. */
+/** Largest graph: one workgroup does all of it, beyond this too slowly. */
 export const diffusionLimit = 64
 
 /** @throws RangeError when a size is not a positive integer, or a graph too large. */
@@ -20,189 +29,126 @@ export function validate({ batch, n, t }: DiffusionProblem): void {
   if (n > diffusionLimit) throw new RangeError(`diffusion: graphs have at most ${diffusionLimit} nodes, got ${n}`)
 }
 
-/** Tiles a side; matrices are padded to whole tiles with zeros, which products leave zero. */
-const sideOf = (n: number): number => Math.ceil(n / 4)
-/** Bytes of a padded matrix. */
-const matrixBytes = (n: number): number => 64 * sideOf(n) ** 2
-/** Degrees of the nodes, and two more of their kind. */
-const vectorBytes = (n: number): number => 48 * sideOf(n)
-
 export type Direction = 'forward' | 'backward'
-/** In the order in which they are given workgroup memory. */
-const matrices = { forward: ['p', 't'], backward: ['p', 'f', 't', 'a'] } as const
+/** Forward: T, P and the next P. Backward: F, the next F and A too. */
+const matrices = { forward: 3, backward: 6 } as const
+const matrixWords = (n: number, direction: Direction): number => matrices[direction] * n * n
+/** Bytes of workgroup memory when it holds the matrices; four vectors of a node each are always there. */
+const localBytes = (n: number, direction: Direction): number => 4 * matrixWords(n, direction) + vectorBytes
+const vectorBytes = 4 * 4 * diffusionLimit
 
-/** Bytes of scratch a graph: none where all matrices fit the workgroup memory that WebGPU guarantees. Depends on n alone. */
-export const diffusionWorkBytes = (n: number, direction: Direction): number => {
-  const bytes = matrices[direction].length * matrixBytes(n)
-  return bytes + vectorBytes(n) <= 16384 ? 0 : bytes
-}
+/** Bytes of scratch a graph: none where the matrices fit the workgroup memory that WebGPU guarantees. Depends on n alone. */
+export const diffusionWorkBytes = (n: number, direction: Direction): number =>
+  localBytes(n, direction) <= 16384 ? 0 : 4 * matrixWords(n, direction)
+
+/** Smaller graphs share the pipeline of this one, DIP's at its base size, where that fits. */
+const usual = 28
 
 /** Products of n × n matrices on the way to Sᵗ. */
 const products = (t: number): number => Math.floor(Math.log2(t)) + t.toString(2).replaceAll('0', '').length - 1
 
 export function diffusionCost({ batch, n, t }: DiffusionProblem, direction: Direction): Cost {
-  const steps = direction === 'forward' ? 2 * products(t) + 3 : 6 * products(t) + 8
+  const steps = direction === 'forward' ? 2 * products(t) + 3 : 6 * products(t) + 4
   return { flops: batch * n ** 3 * steps, bytes: 4 * batch * n * n * (direction === 'forward' ? 3 : 4) }
 }
 
-export interface Kernel {
-  /** Declarations, and the functions below. */
-  readonly head: string
-  readonly bindings: readonly Binding[]
-  readonly workgroupBytes: number
-  readonly threads: number
-  readonly barrier: string
-}
-
 /**
- * A matrix M is rows of vec4s, `M(k, q)` the columns 4q … 4q + 3 of row k. All are symmetric, so that is a column of the rows
- * 4q … 4q + 3 as well, and a thread computes its tile (ti, tj), ti ≤ tj, of a product from `M(k, ti)` and `M(k, tj)`; `put_m` writes a
- * tile, a mat4x4f with a row of the matrix in each column, to both sides.
+ * The program of a direction. `arrays` are its bindings, w among them; `load` puts what it needs of them at `cell` (i, j) of a graph into
+ * memory, w into T; `body` is what follows once T stands there.
+ *
+ * Matrices stand one after the other in one memory, row-major, at the offsets P, Q, T, F, G, A. They are symmetric and read along rows k,
+ * where neighbouring threads read neighbouring words. A product is written beside its factors, which then change places. There are few
+ * places that touch memory, and products share one: software adapters compile each place for every lane.
  */
-export function kernel(n: number, direction: Direction, arrays: readonly Binding[], caps: Capabilities): Kernel {
-  const side = sideOf(n)
+export function program(
+  problem: DiffusionProblem,
+  direction: Direction,
+  arrays: readonly Binding[],
+  caps: Capabilities,
+  text: { readonly load: string; readonly body: string },
+): Program {
+  const { batch, n, t } = problem
   const scratch = diffusionWorkBytes(n, direction) > 0
-  let room = caps.maxWorkgroupBytes - vectorBytes(n)
-  let used = vectorBytes(n)
-  const places = matrices[direction].map((name, i) => {
-    const local = room >= matrixBytes(n)
-    if (local) {
-      room -= matrixBytes(n)
-      used += matrixBytes(n)
-    }
-    const memory = local
-      ? `var<workgroup> memory_${name}: array<vec4f, ${4 * side * side}>;`
-      : `fn offset_${name}() -> u32 { return (graph * ${matrices[direction].length}u + ${i}u) * ${4 * side * side}u; }`
-    const at = (k: string, q: string) =>
-      local ? `memory_${name}[(${k}) * SIDE + ${q}]` : `work[offset_${name}() + (${k}) * SIDE + ${q}]`
-    return { local, text: `${memory}\n${access(name, at)}` }
-  })
+  const fits = localBytes(n, direction) <= caps.maxWorkgroupBytes
+  const shared = !scratch && n <= usual && localBytes(usual, direction) <= caps.maxWorkgroupBytes
+  const words = matrixWords(shared ? usual : n, direction)
+  const threads = caps.software ? 8 : Math.min(256, caps.maxInvocations)
+  const uniforms = { batch: 'u32', nodes: 'u32', steps: 'u32' } as const
   const bindings: Binding[] = [...arrays, ...(scratch ? [workBinding] : [])]
-  const storage = places.some(({ local }) => !local)
-  const head = /* wgsl */ `${declareBindings(bindings)}
-${declareUniforms({ batch: 'u32', steps: 'u32' }, bindings.length)}
-const NODES = ${n}u;
-const SIDE = ${side}u;
-const THREADS = ${(side * (side + 1)) / 2}u;
-var<private> graph: u32;
-/** The thread's tile. */
-var<private> ti: u32;
-var<private> tj: u32;
-/** D, four nodes an entry, 0 beyond the last. */
-var<workgroup> degrees: array<vec4f, SIDE>;
+  const barrier = fits ? 'workgroupBarrier();' : 'workgroupBarrier(); storageBarrier();'
+  const memory = fits ? 'local' : 'work'
+  const wgsl = /* wgsl */ `${declareBindings(bindings)}
+${declareUniforms(uniforms, bindings.length)}
+const THREADS = ${threads}u;
+${fits ? `var<workgroup> local: array<f32, ${words}>;` : ''}
+var<workgroup> degrees: array<f32, ${diffusionLimit}>;
+/** √π */
+var<workgroup> roots: array<f32, ${diffusionLimit}>;
 ${
   direction === 'backward'
-    ? `/** Y·dY, and then its part of the gradient of ΣD. */
-var<workgroup> along: array<vec4f, SIDE>;
+    ? `/** Y·dY, and then what a node adds to 2 ΣD · d(ΣD). */
+var<workgroup> along: array<f32, ${diffusionLimit}>;
 /** The rest of dD. */
-var<workgroup> slopes: array<vec4f, SIDE>;`
+var<workgroup> slopes: array<f32, ${diffusionLimit}>;`
     : ''
 }
-${places.map(({ text }) => text).join('\n')}
-${functions}`
-  return {
-    head,
-    bindings,
-    workgroupBytes: used,
-    threads: (side * (side + 1)) / 2,
-    barrier: storage ? 'workgroupBarrier(); storageBarrier();' : 'workgroupBarrier();',
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
+  let graph = wid.x + wid.y * groups.x;
+  if (graph >= u.batch) { return; }
+  let n = u.nodes;
+  let size = n * n;
+  let base = graph * size;
+  let P = ${fits ? '0u' : `graph * ${words}u`};
+  let Q = P + size;
+  let T = P + 2u * size;
+${direction === 'backward' ? '  let F = P + 3u * size;\n  let G = P + 4u * size;\n  let A = P + 5u * size;' : ''}
+  for (var cell = thread; cell < size; cell += THREADS) {
+    ${text.load}
   }
-}
-
-const workBinding: Binding = { name: 'work', type: 'vec4f', access: 'read_write' }
-
-const access = (name: string, at: (k: string, q: string) => string): string => /* wgsl */ `
-fn ${name}(k: u32, q: u32) -> vec4f { return ${at('k', 'q')}; }
-fn put_row_${name}(k: u32, q: u32, row: vec4f) { ${at('k', 'q')} = row; }
-fn put_${name}(m: mat4x4f) {
-  let mirrored = transpose(m);
-  for (var r = 0u; r < 4u; r++) { ${at('4u * ti + r', 'tj')} = m[r]; }
-  if (ti != tj) {
-    for (var r = 0u; r < 4u; r++) { ${at('4u * tj + r', 'ti')} = mirrored[r]; }
+  BARRIER
+  for (var i = thread; i < n; i += THREADS) {
+    var sum = 0.0;
+    for (var k = 0u; k < n; k++) { sum += MEMORY[T + k * n + i]; }
+    degrees[i] = sum;
   }
-}`
-
-const functions = /* wgsl */ `
-fn outer(x: vec4f, y: vec4f) -> mat4x4f { return mat4x4f(x.x * y, x.y * y, x.z * y, x.w * y); }
-/** Row r times x[r]. */
-fn rows_times(x: vec4f, m: mat4x4f) -> mat4x4f { return mat4x4f(x.x * m[0], x.y * m[1], x.z * m[2], x.w * m[3]); }
-
-/** 1/√D; 0 beyond the last node. */
-fn inverse_root(degree: vec4f) -> vec4f { return select(vec4f(), 1.0 / sqrt(degree), degree > vec4f()); }
-
-fn take_tile(thread: u32) {
-  ti = 0u;
-  var rest = thread;
-  while (rest >= SIDE - ti) { rest -= SIDE - ti; ti++; }
-  tj = ti + rest;
-}
-
-fn w_tile() -> mat4x4f {
-  var m = array<vec4f, 4>();
-  for (var r = 0u; r < 4u; r++) {
-    for (var c = 0u; c < 4u; c++) {
-      let i = 4u * ti + r;
-      let j = 4u * tj + c;
-      if (i < NODES && j < NODES) { m[r][c] = w[(graph * NODES + min(i, j)) * NODES + max(i, j)]; }
-    }
+  BARRIER
+  var total = 0.0;
+  for (var k = 0u; k < n; k++) { total += degrees[k]; }
+  for (var i = thread; i < n; i += THREADS) { roots[i] = sqrt(degrees[i] / total); }
+  BARRIER
+  // T, in place of W.
+  for (var cell = thread; cell < size; cell += THREADS) {
+    let both = sqrt(degrees[cell / n]) * sqrt(degrees[cell % n]);
+    MEMORY[T + cell] = MEMORY[T + cell] / both - roots[cell / n] * roots[cell % n];
   }
-  return mat4x4f(m[0], m[1], m[2], m[3]);
+  BARRIER
+${text.body}
 }
-
-/** Degrees from W in p, four nodes a thread. */
-fn sum_degrees(thread: u32) {
-  for (var q = thread; q < SIDE; q += THREADS) {
-    var sum = vec4f();
-    for (var k = 0u; k < NODES; k++) { sum += p(k, q); }
-    degrees[q] = sum;
-  }
-}
-
-fn volume() -> f32 {
-  var sum = 0.0;
-  for (var q = 0u; q < SIDE; q++) { sum += dot(degrees[q], vec4f(1.0)); }
-  return sum;
-}
-
-/** D^(−1/2) W D^(−1/2) − √π √πᵀ of the thread's tile. */
-fn transient(weights: mat4x4f, total: f32) -> mat4x4f {
-  let scaled = outer(inverse_root(degrees[ti]), inverse_root(degrees[tj]));
-  let stationary = outer(sqrt(degrees[ti] / total), sqrt(degrees[tj] / total));
-  return mat4x4f(weights[0] * scaled[0], weights[1] * scaled[1], weights[2] * scaled[2], weights[3] * scaled[3]) - stationary;
-}
-
-/** 1/√π of four nodes. */
-fn inverse_density_root(q: u32, total: f32) -> vec4f { return inverse_root(degrees[q] / total); }
 `
+    .replaceAll('BARRIER', barrier)
+    .replaceAll('MEMORY', memory)
+  return {
+    label: `diffusion${direction === 'backward' ? '.grad' : ''}.${fits ? 'workgroup' : 'storage'}`,
+    wgsl,
+    bindings,
+    uniforms: packUniforms(uniforms, { batch, nodes: n, steps: t }),
+    grid: foldGrid(batch, caps.maxGrid),
+    cost: diffusionCost(problem, direction),
+    workgroupBytes: (fits ? 4 * words : 0) + vectorBytes,
+  }
+}
 
-/** Writes tile `m` of a symmetric matrix to an array [batch, n, n]. */
-export const writeTile = (array: string, m: string): string => /* wgsl */ `{
-    var rows = array<vec4f, 4>(${m}[0], ${m}[1], ${m}[2], ${m}[3]);
-    for (var r = 0u; r < 4u; r++) {
-      for (var c = 0u; c < 4u; c++) {
-        let i = 4u * ti + r;
-        let j = 4u * tj + c;
-        if (i <= j && j < NODES) {
-          ${array}[(graph * NODES + i) * NODES + j] = rows[r][c];
-          ${array}[(graph * NODES + j) * NODES + i] = rows[r][c];
-        }
-      }
-    }
+const workBinding: Binding = { name: 'work', type: 'f32', access: 'read_write' }
+
+/**
+ * WGSL: `step` for each factor on the way from T to Tᵗ, along the bits of t below its highest, from the top: to square, and to `multiply`
+ * by T where the bit is set.
+ */
+export const alongBits = (step: string): string => /* wgsl */ `
+  for (var half = 2u * firstLeadingBit(u.steps); half > 0u; half--) {
+    let multiply = half % 2u == 1u;
+    if (multiply && ((u.steps >> (half / 2u)) & 1u) == 0u) { continue; }
+${step}
   }`
-
-/** Of every kernel: its graph, its tile, D and the tile `own` of S − √π √πᵀ, which is put into t. */
-export const begin = (barrier: string): string => /* wgsl */ `let taken = wid.x + wid.y * groups.x;
-  if (taken >= u.batch) { return; }
-  graph = taken;
-  take_tile(thread);
-  let weights = w_tile();
-  put_p(weights);
-  ${barrier}
-  sum_degrees(thread);
-  ${barrier}
-  let total = volume();
-  let own = transient(weights, total);
-  put_t(own);`
-
-export const signature =
-  '@compute @workgroup_size(THREADS)\nfn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32)'

@@ -12,58 +12,19 @@
  *   dD_i = −(Σ_j F(i, j)(T + 2√π√πᵀ)(i, j) + ½ Y_i·dY_i)/D_i + Σ_k (2 Σ_j F(k, j)√(π_k π_j) + Y_k·dY_k)/(2 ΣD)
  *
  * Layout, f32: w, dist, power (= P), gradient (= dDist), dw [batch, n, n]; `work` scratch, only bound when `diffusionWorkBytes(n, …)`
- * is not 0. W is symmetric (its upper triangle is read) with row sums above 0, and so are dist, power and dw, bit by bit.
+ * is not 0. W is symmetric with row sums above 0; dw is symmetric: each of two mirrored entries gets half of what moves both.
  *
- * One workgroup a graph. The matrices live in workgroup memory as far as they fit, a thread owns a 4 × 4 tile of the upper triangle, and
- * a product is two barriers: read, then write in place. The order of every sum is fixed. Cost 2n³ a product, of which t takes log₂ t and
- * one more for each further bit; memory is nothing, 12n² bytes a graph.
+ * One workgroup a graph, whose matrices stay in workgroup memory where they fit; thread i computes entries i, i + threads, …. The order of
+ * every sum is fixed. Cost 2n³ a product, of which t takes log₂ t and one more for each further bit; memory is nothing, 12n² bytes a
+ * graph. n and t are uniforms.
  */
-import { type Binding, type Capabilities, foldGrid, type Program, packUniforms, type Variant } from '../kernel.ts'
-import {
-  begin,
-  type DiffusionProblem,
-  type Direction,
-  diffusionCost,
-  kernel,
-  signature,
-  validate,
-  writeTile,
-} from './common.ts'
+import type { Binding, Capabilities, Program, Variant } from '../kernel.ts'
+import { alongBits, type DiffusionProblem, program, validate } from './common.ts'
 
 export { type DiffusionProblem, diffusionLimit, diffusionWorkBytes } from './common.ts'
 
 const read = (name: string): Binding => ({ name, type: 'f32', access: 'read' })
 const written = (name: string): Binding => ({ name, type: 'f32', access: 'read_write' })
-
-function program(
-  problem: DiffusionProblem,
-  direction: Direction,
-  arrays: readonly Binding[],
-  caps: Capabilities,
-  body: (barrier: string) => string,
-): Program {
-  const { batch, n, t } = problem
-  const { head, bindings, workgroupBytes, barrier } = kernel(n, direction, arrays, caps)
-  return {
-    label: `diffusion${direction === 'backward' ? '.grad' : ''}.n${n}`,
-    wgsl: `${head}\n${signature} {\n  ${begin(barrier)}\n${body(barrier)}\n}\n`,
-    bindings,
-    uniforms: packUniforms({ batch: 'u32', steps: 'u32' }, { batch, steps: t }),
-    grid: foldGrid(batch, caps.maxGrid),
-    cost: diffusionCost(problem, direction),
-    workgroupBytes,
-    accumulators: direction === 'forward' ? 16 : 32,
-  }
-}
-
-/** The bits of t below its highest, from the top: square, and multiply where the bit is set. */
-const alongBits = (square: string, multiply: string): string => /* wgsl */ `
-  for (var bit = firstLeadingBit(u.steps); bit > 0u; bit--) {
-${square}
-    if (((u.steps >> (bit - 1u)) & 1u) == 1u) {
-${multiply}
-    }
-  }`
 
 /** Bindings w, dist, power, [work]. @throws RangeError when a size is no positive integer or n beyond `diffusionLimit`. */
 export function diffusionVariants(problem: DiffusionProblem, caps: Capabilities): Variant[] {
@@ -72,31 +33,38 @@ export function diffusionVariants(problem: DiffusionProblem, caps: Capabilities)
 }
 
 const forward = (problem: DiffusionProblem, caps: Capabilities): Program =>
-  program(problem, 'forward', [read('w'), written('dist'), written('power')], caps, (barrier) => {
-    const product = (right: string) => /* wgsl */ `    {
-      var next = mat4x4f();
-      for (var k = 0u; k < NODES; k++) { next += outer(p(k, ti), ${right}(k, tj)); }
-      ${barrier}
-      put_p(next);
-      ${barrier}
-    }`
-    return /* wgsl */ `  put_p(own);
-  ${barrier}
-${alongBits(product('p'), product('t'))}
+  program(problem, 'forward', [read('w'), written('dist'), written('power')], caps, {
+    load: 'MEMORY[T + cell] = w[base + cell];',
+    body: /* wgsl */ `  for (var cell = thread; cell < size; cell += THREADS) { MEMORY[P + cell] = MEMORY[T + cell]; }
+  BARRIER
+  var p = P;
+  var next = Q;
+${alongBits(/* wgsl */ `    let right = select(p, T, multiply);
+    for (var cell = thread; cell < size; cell += THREADS) {
+      let i = cell / n;
+      let j = cell % n;
+      var sum = 0.0;
+      for (var k = 0u; k < n; k++) { sum += MEMORY[p + k * n + i] * MEMORY[right + k * n + j]; }
+      MEMORY[next + cell] = sum;
+    }
+    BARRIER
+    let spare = p;
+    p = next;
+    next = spare;`)}
 
-  let roots_i = inverse_density_root(ti, total);
-  let roots_j = inverse_density_root(tj, total);
-  var squares = mat4x4f();
-  var last = mat4x4f();
-  for (var k = 0u; k < NODES; k++) {
-    let y = roots_i * p(k, ti);
-    let z = roots_j * p(k, tj);
-    let d = mat4x4f(y.x - z, y.y - z, y.z - z, y.w - z);
-    squares += mat4x4f(d[0] * d[0], d[1] * d[1], d[2] * d[2], d[3] * d[3]);
-  }
-  for (var r = 0u; r < 4u; r++) { last[r] = p(4u * ti + r, tj); }
-  ${writeTile('dist', 'squares')}
-  ${writeTile('power', 'last')}`
+  for (var cell = thread; cell < size; cell += THREADS) {
+    let i = cell / n;
+    let j = cell % n;
+    let scale_i = 1.0 / roots[i];
+    let scale_j = 1.0 / roots[j];
+    var squares = 0.0;
+    for (var k = 0u; k < n; k++) {
+      let d = scale_i * MEMORY[p + k * n + i] - scale_j * MEMORY[p + k * n + j];
+      squares += d * d;
+    }
+    dist[base + cell] = squares;
+    power[base + cell] = MEMORY[p + cell];
+  }`,
   })
 
 /** Bindings w, power, gradient, dw, [work]. @throws RangeError as `diffusionVariants` */
@@ -105,114 +73,82 @@ export function diffusionBackwardVariants(problem: DiffusionProblem, caps: Capab
   return [{ name: 'graph', program: () => backward(problem, caps) }]
 }
 
-const backward = (problem: DiffusionProblem, caps: Capabilities): Program => {
-  const arrays = [read('w'), read('power'), read('gradient'), written('dw')]
-  const made = program(problem, 'backward', arrays, caps, (barrier) => {
-    const put = /* wgsl */ `      ${barrier}
-      put_f(next_f);
-      put_p(next_p);
-      ${barrier}`
-    const square = /* wgsl */ `    {
-      var next_f = mat4x4f();
-      var next_p = mat4x4f();
-      for (var k = 0u; k < NODES; k++) {
-        let p_i = p(k, ti);
-        let p_j = p(k, tj);
-        next_f += outer(p_i, f(k, tj)) + outer(f(k, ti), p_j);
-        next_p += outer(p_i, p_j);
+const backward = (problem: DiffusionProblem, caps: Capabilities): Program =>
+  program(problem, 'backward', [read('w'), read('power'), read('gradient'), written('dw')], caps, {
+    // H in F.
+    load: /* wgsl */ `MEMORY[T + cell] = w[base + cell];
+    MEMORY[P + cell] = power[base + cell];
+    MEMORY[F + cell] = gradient[base + cell] + gradient[base + cell % n * n + cell / n];`,
+    body: /* wgsl */ `  // dY/2, its rows scaled, in G; Y∘dY/2 in Q.
+  for (var cell = thread; cell < size; cell += THREADS) {
+    let i = cell / n;
+    let j = cell % n;
+    let y = MEMORY[P + cell] / roots[i];
+    var dy = 0.0;
+    for (var k = 0u; k < n; k++) { dy += MEMORY[F + k * n + i] * (y - MEMORY[P + k * n + j] / roots[k]); }
+    MEMORY[G + cell] = dy / roots[i];
+    MEMORY[Q + cell] = y * dy;
+  }
+  BARRIER
+  for (var cell = thread; cell < size; cell += THREADS) {
+    let arriving = MEMORY[G + cell] + MEMORY[G + cell % n * n + cell / n];
+    MEMORY[A + cell] = arriving;
+    MEMORY[F + cell] = arriving;
+    MEMORY[P + cell] = MEMORY[T + cell];
+  }
+  for (var i = thread; i < n; i += THREADS) {
+    var sum = 0.0;
+    for (var k = 0u; k < n; k++) { sum += MEMORY[Q + i * n + k]; }
+    along[i] = 2.0 * sum;
+  }
+  BARRIER
+  var p = P;
+  var next_p = Q;
+  var f = F;
+  var next_f = G;
+${alongBits(/* wgsl */ `    let left = select(p, T, multiply);
+    let slope = select(f, A, multiply);
+    for (var cell = thread; cell < size; cell += THREADS) {
+      let i = cell / n;
+      let j = cell % n;
+      var sum_p = 0.0;
+      var sum_f = 0.0;
+      for (var k = 0u; k < n; k++) {
+        let l = MEMORY[left + k * n + i];
+        let r = MEMORY[p + k * n + j];
+        sum_f += l * MEMORY[f + k * n + j] + MEMORY[slope + k * n + i] * r;
+        sum_p += l * r;
       }
-${put}
-    }`
-    const multiply = /* wgsl */ `      var next_f = mat4x4f();
-      var next_p = mat4x4f();
-      for (var k = 0u; k < NODES; k++) {
-        let p_i = p(k, ti);
-        let t_j = t(k, tj);
-        next_f += outer(t(k, ti), f(k, tj)) + outer(f(k, ti), t_j) + outer(a(k, ti), p(k, tj)) + outer(p_i, a(k, tj));
-        next_p += outer(p_i, t_j);
-      }
-      next_f = 0.5 * next_f;
-${put}`
-    return /* wgsl */ `  ${barrier}
-  // P and H of the tile.
-  var powers = array<vec4f, 4>();
-  var sums = array<vec4f, 4>();
-  for (var r = 0u; r < 4u; r++) {
-    for (var c = 0u; c < 4u; c++) {
-      let i = 4u * ti + r;
-      let j = 4u * tj + c;
-      if (i < NODES && j < NODES) {
-        let at = (graph * NODES + i) * NODES + j;
-        powers[r][c] = power[at];
-        sums[r][c] = gradient[at] + gradient[(graph * NODES + j) * NODES + i];
-      }
+      MEMORY[next_f + cell] = sum_f;
+      MEMORY[next_p + cell] = sum_p;
     }
-  }
-  put_p(mat4x4f(powers[0], powers[1], powers[2], powers[3]));
-  put_f(mat4x4f(sums[0], sums[1], sums[2], sums[3]));
-  ${barrier}
+    BARRIER
+    let spare = vec2u(p, f);
+    p = next_p;
+    f = next_f;
+    next_p = spare.x;
+    next_f = spare.y;`)}
 
-  // dY of rows ti and columns tj, and of rows tj and columns ti.
-  let roots_i = inverse_density_root(ti, total);
-  let roots_j = inverse_density_root(tj, total);
-  var y_upper = mat4x4f();
-  var y_lower = mat4x4f();
-  for (var r = 0u; r < 4u; r++) {
-    y_upper[r] = roots_i[r] * p(4u * ti + r, tj);
-    y_lower[r] = roots_j[r] * p(4u * tj + r, ti);
-  }
-  var upper = mat4x4f();
-  var lower = mat4x4f();
-  for (var k = 0u; k < NODES; k++) {
-    let root = inverse_density_root(k / 4u, total)[k % 4u];
-    let y_i = root * p(k, ti);
-    let y_j = root * p(k, tj);
-    upper += rows_times(f(k, ti), mat4x4f(y_upper[0] - y_j, y_upper[1] - y_j, y_upper[2] - y_j, y_upper[3] - y_j));
-    lower += rows_times(f(k, tj), mat4x4f(y_lower[0] - y_i, y_lower[1] - y_i, y_lower[2] - y_i, y_lower[3] - y_i));
-  }
-  // Y·dY of the four rows, as far as these columns go.
-  let along_i = 2.0 * vec4f(dot(upper[0], y_upper[0]), dot(upper[1], y_upper[1]), dot(upper[2], y_upper[2]), dot(upper[3], y_upper[3]));
-  let along_j = 2.0 * vec4f(dot(lower[0], y_lower[0]), dot(lower[1], y_lower[1]), dot(lower[2], y_lower[2]), dot(lower[3], y_lower[3]));
-  let arriving = rows_times(roots_i, upper) + transpose(rows_times(roots_j, lower));
-  ${barrier}
-  put_a(arriving);
-  put_f(arriving);
-  put_row_p(tj, ti, along_i);
-  if (ti != tj) { put_row_p(ti, tj, along_j); }
-  ${barrier}
-  for (var q = thread; q < SIDE; q += THREADS) {
-    var sum = vec4f();
-    for (var k = 0u; k < SIDE; k++) { sum += p(k, q); }
-    along[q] = sum;
-  }
-  ${barrier}
-  put_p(own);
-  ${barrier}
-${alongBits(square, multiply)}
-
-  for (var q = thread; q < SIDE; q += THREADS) {
-    let root = sqrt(degrees[q] / total);
-    var stationary = vec4f();
-    var walked = vec4f();
-    for (var k = 0u; k < NODES; k++) {
-      let slope = f(k, q);
-      stationary += slope * root * sqrt(degrees[k / 4u][k % 4u] / total);
-      walked += slope * t(k, q);
+  for (var i = thread; i < n; i += THREADS) {
+    var stationary = 0.0;
+    var walked = 0.0;
+    for (var k = 0u; k < n; k++) {
+      let slope = MEMORY[f + k * n + i];
+      stationary += slope * roots[k];
+      walked += slope * MEMORY[T + k * n + i];
     }
-    let both = 2.0 * stationary + along[q];
-    slopes[q] = select(vec4f(), -(walked + stationary * 2.0 + 0.5 * along[q]) / degrees[q], degrees[q] > vec4f());
-    along[q] = both;
+    stationary *= 2.0 * roots[i];
+    slopes[i] = -(walked + stationary + 0.5 * along[i]) / degrees[i];
+    along[i] += stationary;
   }
-  workgroupBarrier();
+  BARRIER
   var spread = 0.0;
-  for (var q = 0u; q < SIDE; q++) { spread += dot(along[q], vec4f(1.0)); }
-  spread = 0.5 * spread / total;
-  let scaled = outer(inverse_root(degrees[ti]), inverse_root(degrees[tj]));
-  var result = mat4x4f();
-  for (var r = 0u; r < 4u; r++) {
-    result[r] = f(4u * ti + r, tj) * scaled[r] + 0.5 * (slopes[ti][r] + slopes[tj]) + spread;
-  }
-  ${writeTile('dw', 'result')}`
+  for (var k = 0u; k < n; k++) { spread += along[k]; }
+  spread *= 0.5 / total;
+  for (var cell = thread; cell < size; cell += THREADS) {
+    let i = cell / n;
+    let j = cell % n;
+    let slope = 0.5 * (MEMORY[f + cell] + MEMORY[f + j * n + i]) / (sqrt(degrees[i]) * sqrt(degrees[j]));
+    dw[base + cell] = slope + 0.5 * (slopes[i] + slopes[j]) + spread;
+  }`,
   })
-  return made
-}
