@@ -1,6 +1,7 @@
 /** Every op against float64 loops: values, views, gradients, second derivatives. */
 import type { Case } from './case.ts'
 import { effectCases } from './ops/effects.ts'
+import { graphCases } from './ops/graphs.ts'
 import { attentionCases, layerCases, productCases } from './ops/linear.ts'
 import { binaryCases, castCases, unaryCases } from './ops/pointwise.ts'
 import { randomCases } from './ops/random.ts'
@@ -24,6 +25,7 @@ export function cases(): Case[] {
     ...windowCases,
     ...integerCases,
     ...spectralCases,
+    ...graphCases,
     ...randomCases,
   ])
   return [...tables, ...effectCases, everyOp]
