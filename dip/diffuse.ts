@@ -13,7 +13,8 @@ export function resolveDiffuse(diffuse: Diffuse, batch: number, n: number, t: nu
   const example = (power?: (walk: Tensor, t: number) => Tensor) => () => {
     const W = tensor(rings(batch, n), [batch, n, n])
     const dist = walkDistances(W, t, power)
-    return [dist, grad(dist.square().sum(), W)]
+    const slope = grad(dist.square().sum(), W)
+    return [dist, slope.add(slope.transpose())] // the ways agree on the symmetric part only
   }
   return fastestWay('dip.diffuse', { batch, n, t }, { power: example(), spectral: example(spectralPower) })
 }

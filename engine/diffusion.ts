@@ -29,7 +29,8 @@ export function neighbourAffinities(features: Tensor, logMu: Tensor, half: numbe
 /**
  * Squared diffusion distances [B, n, n] after t steps of the walk D⁻¹W; W [B, n, n] symmetric with row sums D above 0, whole t ≥ 1.
  * S = D^(−1/2) W D^(−1/2) without its stationary part is raised to the power t by `power`, by default by repeated squaring: then
- * everything is one launch, as is the gradient, for up to 64 nodes. The gradient of W given is the symmetric part.
+ * everything is one launch, as is the gradient, for up to 64 nodes. Of the gradient of W only the symmetric part is
+ * defined.
  *
  * @throws ShapeError when W is no batch of square matrices or t no whole number ≥ 1
  */
