@@ -80,18 +80,19 @@ interface Layout {
 /** Bindings features, log_mu, w, exponent. Best guess first. @throws RangeError when a size is not a positive integer. */
 export function affinityVariants(problem: AffinityProblem, caps: Capabilities): Variant[] {
   validate(problem)
-  const layouts: Layout[] = caps.software
-    ? [
-        { threads: 8, lanes: 8 },
-        { threads: 8, lanes: 1 },
-      ]
-    : [
-        { threads: 64, lanes: problem.e >= 256 ? 32 : 8 },
-        { threads: 64, lanes: problem.e >= 256 ? 8 : 32 },
-      ]
-  return layouts.map((layout) => ({
-    name: `tiles.lanes${layout.lanes}`,
-    program: () => forward(problem, caps, layout),
+  const side = ceilDiv(problem.l, 2)
+  // On a CPU one lane a tile is the least work, as soon as there are tiles enough for its cores.
+  const lanes = caps.software
+    ? (problem.batch * side * (side + 1)) / 2 >= 128
+      ? [1, 8]
+      : [8, 1]
+    : problem.e >= 256
+      ? [32, 8]
+      : [8, 32]
+  const threads = caps.software ? 8 : 64
+  return lanes.map((count) => ({
+    name: `tiles.lanes${count}`,
+    program: () => forward(problem, caps, { threads, lanes: count }),
   }))
 }
 

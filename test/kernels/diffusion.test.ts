@@ -163,7 +163,9 @@ for (const [n, steps, batch] of [
   [28, [5, 20], 2],
 ] as const)
   for (const t of steps)
-    test(`diffusion of ${batch} graphs of ${n} nodes, t = ${t}`, () => checkDiffusion(n, t, weights(batch, n, n + t)))
+    test(`diffusion of ${batch} graphs of ${n} nodes, t = ${t}`, () =>
+      // Once with many threads, as on a GPU.
+      checkDiffusion(n, t, weights(batch, n, n + t), t === 3 ? [capabilities, baselineCapabilities] : [capabilities]))
 
 test('diffusion: matrices in scratch memory, with 16 KiB for workgroups and with more', async () => {
   assert.is(diffusionWorkBytes(25, 'backward'), 0)

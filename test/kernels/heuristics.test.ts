@@ -6,6 +6,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { attentionVariants } from '../../kernels/attention/attention.ts'
 import { attentionBackwardPrograms } from '../../kernels/attention/gradients.ts'
+import { affinityBackwardVariants, affinityVariants } from '../../kernels/diffusion/affinities.ts'
+import { diffusionBackwardVariants, diffusionVariants } from '../../kernels/diffusion/diffusion.ts'
 import { jacobiVariants } from '../../kernels/jacobi/jacobi.ts'
 import { baselineCapabilities, type Capabilities, type Variant } from '../../kernels/kernel.ts'
 import { layerNormVariants } from '../../kernels/layernorm/layernorm.ts'
@@ -62,6 +64,8 @@ const keyGradient =
   (...sizes: Parameters<typeof heads>) =>
   (caps: Capabilities) =>
     attentionBackwardPrograms(heads(...sizes), caps).dkv
+
+const graphs = { batch: 16, l: 14, e: 768, half: 3 }
 
 interface Row {
   readonly variants: (caps: Capabilities) => Variant[]
@@ -126,6 +130,27 @@ const table: Record<string, Row> = {
     variants: (caps) => jacobiVariants({ batch: 16, n: 64 }, caps),
     gpu: /^workgroup/,
     software: /^workgroup/,
+  },
+  'affinities, 16 graphs of 28 nodes': {
+    variants: (caps) => affinityVariants(graphs, caps),
+    gpu: /lanes32$/,
+    software: /lanes1$/,
+  },
+  'affinities of one graph': {
+    variants: (caps) => affinityVariants({ ...graphs, batch: 1 }, caps),
+    gpu: /lanes32$/,
+    software: /lanes8$/,
+  },
+  'gradient of affinities': { variants: (caps) => affinityBackwardVariants(graphs, caps), gpu: /./, software: /./ },
+  'diffusion, 16 graphs of 28 nodes': {
+    variants: (caps) => diffusionVariants({ batch: 16, n: 28, t: 20 }, caps),
+    gpu: /./,
+    software: /./,
+  },
+  'gradient of diffusion, 64 nodes': {
+    variants: (caps) => diffusionBackwardVariants({ batch: 16, n: 64, t: 20 }, caps),
+    gpu: /./,
+    software: /./,
   },
 }
 
