@@ -64,10 +64,10 @@ const costOf = (problem: AffinityProblem, flopsPerPair: number, featureArrays: n
   }
 }
 
-const nodeOf = (l: number): string => /* wgsl */ `const L = ${l}u;
-/** Node \`slot\` of a tile: two positions in one direction, then in the other. Beyond the last position: the last. */
-fn node(tile: u32, slot: u32) -> u32 { return (slot >> 1u) * L + min(2u * tile + (slot & 1u), L - 1u); }
-fn exists(tile: u32, slot: u32) -> bool { return 2u * tile + (slot & 1u) < L; }`
+/** WGSL; every size is a uniform, so that graphs of all sizes share a pipeline. */
+const nodes = /* wgsl */ `/** Node \`slot\` of a tile: two positions in one direction, then in the other. Beyond the last position: the last. */
+fn node(tile: u32, slot: u32) -> u32 { return (slot >> 1u) * u.side + min(2u * tile + (slot & 1u), u.side - 1u); }
+fn exists(tile: u32, slot: u32) -> bool { return 2u * tile + (slot & 1u) < u.side; }`
 
 const width = 'let mu = exp(clamp(log_mu[0], -80.0, 80.0));'
 
@@ -107,16 +107,14 @@ function forward(problem: AffinityProblem, caps: Capabilities, { threads, lanes 
     { name: 'w', type: 'f32', access: 'read_write' },
     { name: 'exponent', type: 'f32', access: 'read_write' },
   ]
-  const uniforms = { tiles: 'u32', channels: 'u32' } as const
+  const uniforms = { tiles: 'u32', channels: 'u32', side: 'u32', half: 'u32' } as const
   const four = (name: string) =>
     `vec4f(${[0, 1, 2, 3].map((k) => features.load(`${name}.${'xyzw'[k]} + c`)).join(', ')})`
   const shared = lanes > 1
   const wgsl = /* wgsl */ `${enableHalf(bindings)}${declareBindings(bindings)}
 ${declareUniforms(uniforms, bindings.length)}
 ${floatFunctions([features])}
-${nodeOf(l)}
-const SIDE = ${side}u;
-const HALF = ${half}u;
+${nodes}
 const THREADS = ${threads}u;
 const LANES = ${lanes}u;
 ${shared ? 'var<workgroup> partial: array<array<f32, THREADS>, 16>;' : ''}
@@ -127,18 +125,21 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
   let lane = thread % LANES;
   let live = index < u.tiles;
   ${shared ? '' : 'if (!live) { return; }'}
-  let graph = index / ${tiles}u;
+  let pairs = (u.side + 1u) / 2u;
+  let per_graph = pairs * (pairs + 1u) / 2u;
+  let graph = index / per_graph;
+  let n = 2u * u.side;
   // Tiles on the diagonal first, then one aside, …: those with neighbours stand together.
   var apart = 0u;
-  var first = index % ${tiles}u;
-  while (first >= SIDE - apart) { first -= SIDE - apart; apart++; }
+  var first = index % per_graph;
+  while (first >= pairs - apart) { first -= pairs - apart; apart++; }
   let second = first + apart;
 
-  let base = graph * ${2 * l}u * u.channels;
+  let base = graph * n * u.channels;
   let rows = base + u.channels * vec4u(node(first, 0u), node(first, 1u), node(first, 2u), node(first, 3u));
   let columns = base + u.channels * vec4u(node(second, 0u), node(second, 1u), node(second, 2u), node(second, 3u));
   var row0 = vec4f(); var row1 = vec4f(); var row2 = vec4f(); var row3 = vec4f();
-  if (live && (apart == 0u || 2u * apart <= HALF + 1u)) {
+  if (live && (apart == 0u || 2u * apart <= u.half + 1u)) {
     for (var c = lane; c < u.channels; c += LANES) {
       let a = ${four('rows')};
       let b = ${four('columns')};
@@ -167,11 +168,11 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
     }
     let i = node(first, r);
     let j = node(second, c);
-    let near = max(i % L, j % L) - min(i % L, j % L) <= HALF;
+    let near = max(i % u.side, j % u.side) - min(i % u.side, j % u.side) <= u.half;
     let x = select(0.0, min(mu * min(squares, 1e30), 1e4), near);
     let weight = select(0.0, exp(-x), near);
-    let at = (graph * ${2 * l}u + i) * ${2 * l}u + j;
-    let mirrored = (graph * ${2 * l}u + j) * ${2 * l}u + i;
+    let at = (graph * n + i) * n + j;
+    let mirrored = (graph * n + j) * n + i;
     w[at] = weight;
     w[mirrored] = weight;
     exponent[at] = x;
@@ -183,7 +184,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
     label: `affinities.lanes${lanes}`,
     wgsl,
     bindings,
-    uniforms: packUniforms(uniforms, { tiles: batch * tiles, channels: e }),
+    uniforms: packUniforms(uniforms, { tiles: batch * tiles, channels: e, side: l, half }),
     grid: foldGrid(ceilDiv(batch * tiles, threads / lanes), caps.maxGrid),
     cost: costOf(problem, 3, 1),
     workgroupBytes: shared ? 64 * threads : 0,
@@ -191,11 +192,13 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
   }
 }
 
-/** Neighbours that a tile of nodes may have; the gradient keeps their factors in workgroup memory. */
-const windowOf = ({ l, half }: AffinityProblem): number => 2 * Math.min(l, 2 * half + 2)
+/** Neighbours that a tile of nodes may have. */
+const windowOf = (l: number, half: number): number => 2 * Math.min(l, 2 * half + 2)
+/** Room for their factors in workgroup memory, one of few sizes. */
+const roomOf = ({ l, half }: AffinityProblem): number => Math.max(32, 2 ** Math.ceil(Math.log2(windowOf(l, half))))
 
 /** Whether the factors of a tile's window fit the workgroup memory that WebGPU guarantees. */
-export const affinitiesFit = (l: number, half: number): boolean => 2 * Math.min(l, 2 * half + 2) * 16 <= 16384
+export const affinitiesFit = (l: number, half: number): boolean => 16 * windowOf(l, half) <= 16384
 
 /** Bindings features, log_mu, w, dw, dfeatures. Best guess first. @throws RangeError when a size is not a positive integer. */
 export function affinityBackwardVariants(problem: AffinityProblem, caps: Capabilities): Variant[] {
@@ -208,6 +211,7 @@ function backward(problem: AffinityProblem, caps: Capabilities, threads: number)
   const { batch, l, e, half } = problem
   const side = ceilDiv(l, 2)
   const chunks = ceilDiv(e, threads)
+  const room = roomOf(problem)
   const [features, gradient] = [
     floatArray('features', caps, { type: problem.features }),
     floatArray('dfeatures', caps, { type: problem.features, access: 'read_write' }),
@@ -217,37 +221,36 @@ function backward(problem: AffinityProblem, caps: Capabilities, threads: number)
     ...['log_mu', 'w', 'dw'].map((name): Binding => ({ name, type: 'f32', access: 'read' })),
     gradient.binding,
   ]
-  const uniforms = { jobs: 'u32', channels: 'u32', chunks: 'u32' } as const
+  const uniforms = { jobs: 'u32', channels: 'u32', chunks: 'u32', side: 'u32', half: 'u32' } as const
   const wgsl = /* wgsl */ `${enableHalf(bindings)}${declareBindings(bindings)}
 ${declareUniforms(uniforms, bindings.length)}
 ${floatFunctions([features, gradient])}
-${nodeOf(l)}
-const SIDE = ${side}u;
-const HALF = ${half}u;
+${nodes}
 const THREADS = ${threads}u;
-const NODES = ${2 * l}u;
 /** −2 (G + Gᵀ)∘W of the tile's four nodes with each neighbour in reach. */
-var<workgroup> factors: array<vec4f, ${windowOf(problem)}>;
+var<workgroup> factors: array<vec4f, ${room}>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
   let job = wid.x + wid.y * groups.x;
   if (job >= u.jobs) { return; }
   let channel = job % u.chunks * THREADS + thread;
-  let tile = job / u.chunks % SIDE;
-  let graph = job / u.chunks / SIDE;
+  let pairs = (u.side + 1u) / 2u;
+  let tile = job / u.chunks % pairs;
+  let graph = job / u.chunks / pairs;
+  let n = 2u * u.side;
 
-  let start = 2u * tile - min(2u * tile, HALF);
-  let count = min(2u * tile + 1u + HALF, L - 1u) + 1u - start;
+  let start = 2u * tile - min(2u * tile, u.half);
+  let count = min(2u * tile + 1u + u.half, u.side - 1u) + 1u - start;
   for (var k = thread; k < 2u * count; k += THREADS) {
-    let j = k / count * L + start + k % count;
+    let j = k / count * u.side + start + k % count;
     var factor = vec4f();
     for (var slot = 0u; slot < 4u; slot++) {
       let i = node(tile, slot);
-      let at = (graph * NODES + i) * NODES + j;
+      let at = (graph * n + i) * n + j;
       let weight = w[at];
       if (exists(tile, slot) && weight != 0.0) {
-        factor[slot] = -2.0 * (dw[at] + dw[(graph * NODES + j) * NODES + i]) * weight;
+        factor[slot] = -2.0 * (dw[at] + dw[(graph * n + j) * n + i]) * weight;
       }
     }
     factors[k] = factor;
@@ -256,12 +259,12 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
   if (channel >= u.channels) { return; }
 
   ${width}
-  let base = graph * NODES * u.channels + channel;
+  let base = graph * n * u.channels + channel;
   let own = base + u.channels * vec4u(node(tile, 0u), node(tile, 1u), node(tile, 2u), node(tile, 3u));
   let f = vec4f(${[0, 1, 2, 3].map((k) => features.load(`own.${'xyzw'[k]}`)).join(', ')});
   var sum = vec4f();
   for (var k = 0u; k < 2u * count; k++) {
-    let other = ${features.load('base + (k / count * L + start + k % count) * u.channels')};
+    let other = ${features.load('base + (k / count * u.side + start + k % count) * u.channels')};
     let factor = factors[k];
     // Where W is 0 the difference may be too large for μ times it.
     sum += select(factor * (mu * (f - other)), vec4f(), factor == vec4f());
@@ -274,10 +277,10 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
     label: `affinities.grad.${threads}`,
     wgsl,
     bindings,
-    uniforms: packUniforms(uniforms, { jobs, channels: e, chunks }),
+    uniforms: packUniforms(uniforms, { jobs, channels: e, chunks, side: l, half }),
     grid: foldGrid(jobs, caps.maxGrid),
     cost: costOf(problem, 4, 2),
-    workgroupBytes: 16 * windowOf(problem),
+    workgroupBytes: 16 * room,
     accumulators: 4,
   }
 }
