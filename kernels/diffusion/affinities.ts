@@ -159,7 +159,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
   for (var cell = lane; cell < 16u; cell += LANES) {
     let r = cell >> 2u;
     let c = cell & 3u;
-    if (!exists(first, r) || !exists(second, c)) { continue; }
+    if (!exists(first, r) || !exists(second, c) || (apart == 0u && r > c)) { continue; }
     ${
       shared
         ? `var squares = 0.0;

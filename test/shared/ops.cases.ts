@@ -25,8 +25,8 @@ export function cases(): Case[] {
     ...windowCases,
     ...integerCases,
     ...spectralCases,
-    ...graphCases,
     ...randomCases,
+    ...graphCases,
   ])
   return [...tables, ...effectCases, everyOp]
 }
