@@ -14,7 +14,8 @@
  * A tile is the 4 × 4 pairs of nodes at two positions and at two others. Its lanes share out the channels, each reading eight values a
  * channel for sixteen differences, and their sums are added in a fixed order. Tiles with first position ≤ second are computed and
  * written to both sides, so W is symmetric bit by bit; those outside the windows are only set to 0. Work is about
- * 2l·(2·half + 3)·e instead of 4l²·e. The gradient takes the same tiles of nodes with their windows of neighbours, a channel a thread.
+ * 2l·(2·half + 3)·e instead of 4l²·e. The gradient takes the same tiles of nodes with their windows of neighbours, a channel a thread at
+ * a time.
  */
 import {
   type Binding,
@@ -210,7 +211,8 @@ export function affinityBackwardVariants(problem: AffinityProblem, caps: Capabil
 function backward(problem: AffinityProblem, caps: Capabilities, threads: number): Program {
   const { batch, l, e, half } = problem
   const side = ceilDiv(l, 2)
-  const chunks = ceilDiv(e, threads)
+  const span = 64
+  const chunks = ceilDiv(e, span)
   const room = roomOf(problem)
   const [features, gradient] = [
     floatArray('features', caps, { type: problem.features }),
@@ -227,6 +229,8 @@ ${declareUniforms(uniforms, bindings.length)}
 ${floatFunctions([features, gradient])}
 ${nodes}
 const THREADS = ${threads}u;
+/** Channels that a workgroup takes. */
+const SPAN = ${span}u;
 /** −2 (G + Gᵀ)∘W of the tile's four nodes with each neighbour in reach. */
 var<workgroup> factors: array<vec4f, ${room}>;
 
@@ -234,7 +238,7 @@ var<workgroup> factors: array<vec4f, ${room}>;
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) thread: u32) {
   let job = wid.x + wid.y * groups.x;
   if (job >= u.jobs) { return; }
-  let channel = job % u.chunks * THREADS + thread;
+  let end = min((job % u.chunks + 1u) * SPAN, u.channels);
   let pairs = (u.side + 1u) / 2u;
   let tile = job / u.chunks % pairs;
   let graph = job / u.chunks / pairs;
@@ -256,20 +260,20 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
     factors[k] = factor;
   }
   workgroupBarrier();
-  if (channel >= u.channels) { return; }
-
   ${width}
-  let base = graph * n * u.channels + channel;
-  let own = base + u.channels * vec4u(node(tile, 0u), node(tile, 1u), node(tile, 2u), node(tile, 3u));
-  let f = vec4f(${[0, 1, 2, 3].map((k) => features.load(`own.${'xyzw'[k]}`)).join(', ')});
-  var sum = vec4f();
-  for (var k = 0u; k < 2u * count; k++) {
-    let other = ${features.load('base + (k / count * u.side + start + k % count) * u.channels')};
-    let factor = factors[k];
-    // Where W is 0 the difference may be too large for μ times it.
-    sum += select(factor * (mu * (f - other)), vec4f(), factor == vec4f());
+  for (var channel = job % u.chunks * SPAN + thread; channel < end; channel += THREADS) {
+    let base = graph * n * u.channels + channel;
+    let own = base + u.channels * vec4u(node(tile, 0u), node(tile, 1u), node(tile, 2u), node(tile, 3u));
+    let f = vec4f(${[0, 1, 2, 3].map((k) => features.load(`own.${'xyzw'[k]}`)).join(', ')});
+    var sum = vec4f();
+    for (var k = 0u; k < 2u * count; k++) {
+      let other = ${features.load('base + (k / count * u.side + start + k % count) * u.channels')};
+      let factor = factors[k];
+      // Where W is 0 the difference may be too large for μ times it.
+      sum += select(factor * (mu * (f - other)), vec4f(), factor == vec4f());
+    }
+    ${[0, 1, 2, 3].map((k) => `if (exists(tile, ${k}u)) { ${gradient.store(`own.${'xyzw'[k]}`, `sum.${'xyzw'[k]}`)} }`).join('\n    ')}
   }
-  ${[0, 1, 2, 3].map((k) => `if (exists(tile, ${k}u)) { ${gradient.store(`own.${'xyzw'[k]}`, `sum.${'xyzw'[k]}`)} }`).join('\n  ')}
 }
 `
   const jobs = batch * side * chunks
