@@ -3,6 +3,7 @@
  * Arguments filter by substring of the path: `npm test kernels/softmax`; `browser` alone runs only the browser suite.
  * A file fails if it exits with an error, outlasts its limit, or runs no test. The counts are printed on one last line
  * before the browser suite: `N passed, N failed`.
+ * `--adapter swiftshader` (or `lavapipe`) runs the files on that software driver: `npm test -- --adapter swiftshader kernels`.
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
@@ -146,7 +147,27 @@ async function runBrowserSuite() {
   return code === 0
 }
 
+/** Names of the options' drivers in the names of their manifests. */
+const drivers = { lavapipe: 'lvp_icd', swiftshader: 'vk_swiftshader_icd' }
+
+/** Makes every child load that Vulkan driver and no other; ends the run where there is none. */
+async function takeDriver(name) {
+  const find = `import { softwareDrivers } from './engine/device/node.ts'
+    console.log(softwareDrivers().find((file) => file.includes('${drivers[name]}')) ?? '')`
+  const { output } = await execute(['--import', 'tsx', '--input-type=module', '--eval', find])
+  const file = output.trim()
+  if (!drivers[name] || !file) {
+    console.log(
+      `FAIL  --adapter: ${drivers[name] ? `no ${name} here: run \`npm run setup\`` : 'lavapipe or swiftshader'}`,
+    )
+    process.exit(1)
+  }
+  process.env.VK_DRIVER_FILES = process.env.VK_ICD_FILENAMES = file
+}
+
 const filters = process.argv.slice(2)
+const option = filters.indexOf('--adapter')
+if (option >= 0) await takeDriver(filters.splice(option, 2)[1])
 const chosen = (file) => filters.length === 0 || filters.some((filter) => file.includes(filter))
 const files = testFiles(`${root}test`).sort().filter(chosen)
 const withBrowser = filters.length === 0 || filters.includes('browser')
