@@ -17,14 +17,14 @@ const high = (x: number, y: number): number => {
   return (x1 * y1 + Math.floor(m1 / 65536) + Math.floor(m2 / 65536)) >>> 0
 }
 
-/** Four words from a counter, into `out`. */
-function philoxBlock(key0: number, key1: number, stream: number, block: number, out: Uint32Array): void {
-  let c0 = block >>> 0
-  let c1 = stream >>> 0
-  let c2 = 0
-  let c3 = 0
-  let k0 = key0 >>> 0
-  let k1 = key1 >>> 0
+/** Philox 4×32-10 of counter c0…c3 under a key, into `out`: Random123's `philox4x32`, word for word. */
+export function philoxBlock(
+  key: readonly [number, number],
+  counter: readonly [number, number, number, number],
+  out: Uint32Array,
+): void {
+  let [k0, k1] = [key[0] >>> 0, key[1] >>> 0]
+  let [c0, c1, c2, c3] = [counter[0] >>> 0, counter[1] >>> 0, counter[2] >>> 0, counter[3] >>> 0]
   for (let round = 0; round < 10; round++) {
     const n0 = (high(0xcd9e8d57, c2) ^ c1 ^ k0) >>> 0
     const n1 = Math.imul(0xcd9e8d57, c2) >>> 0
@@ -47,7 +47,7 @@ const words = new Uint32Array(4)
 
 /** Word `index` of a stream, on the host: the reference of the WGSL function of the same name. */
 export function philox(key0: number, key1: number, stream: number, index: number): number {
-  philoxBlock(key0, key1, stream, index >>> 2, words)
+  philoxBlock([key0, key1], [index >>> 2, stream, 0, 0], words)
   return words[index & 3]!
 }
 
@@ -64,7 +64,7 @@ export class HostRandom {
   /** [0, 1), 24 bits. */
   uniform(): number {
     const at = this.index++
-    if ((at & 3) === 0) philoxBlock(this.seed >>> 0, 0, this.stream, at >>> 2, this.block)
+    if ((at & 3) === 0) philoxBlock([this.seed, 0], [at >>> 2, this.stream, 0, 0], this.block)
     return (this.block[at & 3]! >>> 8) * 2 ** -24
   }
 

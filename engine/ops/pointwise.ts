@@ -158,13 +158,17 @@ export const helpers: Record<string, string> = {
   let low = a0 * b0; let m1 = a1 * b0 + (low >> 16u); let m2 = a0 * b1 + (m1 & 0xffffu);
   return a1 * b1 + (m1 >> 16u) + (m2 >> 16u);
 }
-fn philox(key0: u32, key1: u32, stream: u32, index: u32) -> u32 {
-  var c = vec4u(index >> 2u, stream, 0u, 0u);
-  var k = vec2u(key0, key1);
+fn philoxBlock(counter: vec4u, key: vec2u) -> vec4u {
+  var c = counter;
+  var k = key;
   for (var round = 0; round < 10; round++) {
     c = vec4u(mulHigh(0xCD9E8D57u, c.z) ^ c.y ^ k.x, 0xCD9E8D57u * c.z, mulHigh(0xD2511F53u, c.x) ^ c.w ^ k.y, 0xD2511F53u * c.x);
     k += vec2u(0x9E3779B9u, 0xBB67AE85u);
   }
+  return c;
+}
+fn philox(key0: u32, key1: u32, stream: u32, index: u32) -> u32 {
+  let c = philoxBlock(vec4u(index >> 2u, stream, 0u, 0u), vec2u(key0, key1));
   return c[index & 3u];
 }`,
 }
