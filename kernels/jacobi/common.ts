@@ -45,6 +45,9 @@ export const jacobiUniforms = { batch: 'u32', max_sweeps: 'u32', tolerance: 'f32
  * adapter's inverseSqrt, since a biased cosine would pull the eigenvectors away from unit length.
  *
  * `power_of_two(largest)` → 2^k with largest / 2^k in [1, 2), by its exponent bits; 2^±k are normal numbers.
+ *
+ * `to_unit(x, 2^-k)` → x / 2^k and `from_unit(v, 2^k)` → v · 2^k are exact for subnormal x and results too, which many adapters take
+ * for zero in arithmetic: those are counts of 2^-149 and travel as integers.
  */
 export const jacobiFunctions = /* wgsl */ `
 fn rotation(app: f32, aqq: f32, apq: f32) -> vec3f {
@@ -65,5 +68,17 @@ fn power_of_two(largest: f32) -> f32 {
 
 fn reciprocal_power_of_two(scale: f32) -> f32 {
   return bitcast<f32>((254u << 23u) - bitcast<u32>(scale));
+}
+
+fn to_unit(x: f32, unscale: f32) -> f32 {
+  let magnitude = bitcast<u32>(x) & 0x7fffffffu;
+  let small = f32(magnitude) * (unscale * 0x1p-126f * 0x1p-23f);
+  return select(x * unscale, select(small, -small, bitcast<u32>(x) > magnitude), magnitude < 0x00800000u);
+}
+
+fn from_unit(v: f32, scale: f32) -> f32 {
+  let count = abs(v) * (scale * 0x1p126f) * 0x1p23f;
+  let small = bitcast<f32>(u32(round(count)) | (bitcast<u32>(v) & 0x80000000u));
+  return select(v * scale, small, scale < 0x1p-60f && count < 0x1p23f);
 }
 `

@@ -51,8 +51,6 @@ export function jacobiRows(options: JacobiOptions, caps: Capabilities, pairsPerL
   const ownPairs = range(pairsPerLane)
   const bindings = jacobiBindings(n)
   const uniforms = { ...jacobiUniforms, entries: 'u32' } as const
-  const everywhere = (line: (row: number, column: number) => string): string[] =>
-    rows.flatMap((r) => columns.map((c) => line(r, c)))
 
   const wgsl = /* wgsl */ `enable subgroups;
 // The stopping test is the same number in every lane (a subgroup sum), which the analysis cannot know.
@@ -72,20 +70,13 @@ fn main(
   let before = select(lane - 1u, 0u, lane == 0u);
   let after = min(lane + 1u, ${lanes - 1}u);
   let first = lane * ${perLane}u;
-${block(2, loadRows())}
   var largest = 0.0;
-${block(
-  2,
-  everywhere((r, c) => `largest = max(largest, abs(${at('a', r, c)}));`),
-)}
+  for (var i = lane; i < ${n * n}u; i += ${lanes}u) { largest = max(largest, abs(s[matrix * ${n * n}u + i])); }
   let scale = power_of_two(subgroupMax(largest));
   let unscale = reciprocal_power_of_two(scale);
+${block(2, loadRows())}
   var on_diagonal = 0.0;
   var off_diagonal = 0.0;
-${block(
-  2,
-  everywhere((r, c) => `${at('a', r, c)} *= unscale;`),
-)}
 ${block(2, sumSquares('on_diagonal', true))}
 ${block(2, sumSquares('off_diagonal', false))}
   var off = subgroupAdd(off_diagonal);
@@ -125,11 +116,11 @@ ${block(2, sortAndStore())}
     return inMemory ? `${x}[${r * size + c}]` : `${x}_${r}_${c}`
   }
 
-  /** The symmetric part of S, zero in the padding, and the identity; without a branch, of which there would be one an entry. */
+  /** The symmetric part of S divided by the scale, zero in the padding, and the identity; without a branch, of which there would be one an entry. */
   function loadRows(): string[] {
     const base = `matrix * ${n * n}u`
     const load = (row: string, c: string): string =>
-      `0.5 * s[${base} + ${row} * ${n}u + ${c}] + 0.5 * s[${base} + ${c} * ${n}u + ${row}]`
+      `0.5 * to_unit(s[${base} + ${row} * ${n}u + ${c}], unscale) + 0.5 * to_unit(s[${base} + ${c} * ${n}u + ${row}], unscale)`
     if (inMemory)
       return [
         `var a: array<f32, ${perLane * size}>;`,
@@ -263,7 +254,7 @@ ${block(2, sortAndStore())}
       ...range(n).map((c) => `let place_${c} = subgroupBroadcast(rank_${c % perLane}, ${owner(c)});`),
       ...rows.flatMap((r) => [
         `if (first + ${r}u < ${n}u) {`,
-        `  values[matrix * ${n}u + rank_${r}] = value_${r} * scale;`,
+        `  values[matrix * ${n}u + rank_${r}] = from_unit(value_${r}, scale);`,
         `  let base = matrix * ${n * n}u + (first + ${r}u) * ${n}u;`,
         ...range(n).map((c) => `  vectors[base + place_${c}] = ${at('v', r, c)};`),
         '}',

@@ -97,20 +97,16 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
   if (matrix >= u.batch) { return; }
   let base = matrix * N * N;
 
-  // Symmetric part in, identity for the vectors, and the scale.
   var largest = 0.0;
-  for (var i = thread; i < N * N; i += THREADS) {
-    let x = 0.5 * s[base + i] + 0.5 * s[base + (i % N) * N + i / N];
-    ${A.name}[${A.base}i] = x;
-    ${V.name}[${V.base}i] = select(0.0, 1.0, i / N == i % N);
-    largest = max(largest, abs(x));
-  }
+  for (var i = thread; i < N * N; i += THREADS) { largest = max(largest, abs(s[base + i])); }
   let scale = power_of_two(largest_of_threads(largest, thread));
   let unscale = reciprocal_power_of_two(scale);
+  // Symmetric part in, divided by the scale; identity for the vectors.
   var squares = 0.0;
   for (var i = thread; i < N * N; i += THREADS) {
-    let x = ${A.name}[${A.base}i] * unscale;
+    let x = 0.5 * to_unit(s[base + i], unscale) + 0.5 * to_unit(s[base + (i % N) * N + i / N], unscale);
     ${A.name}[${A.base}i] = x;
+    ${V.name}[${V.base}i] = select(0.0, 1.0, i / N == i % N);
     squares += x * x;
   }
   ${barrier}
@@ -176,7 +172,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
       rank += select(0u, 1u, other < value || (other == value && j < i));
     }
     place[i] = rank;
-    values[matrix * N + rank] = value * scale;
+    values[matrix * N + rank] = from_unit(value, scale);
   }
   // A is no longer needed: it takes the unsorted vectors, which are then written back in order.
   for (var i = thread; i < N * N; i += THREADS) { ${A.name}[${A.base}i] = ${V.name}[${V.base}i]; }

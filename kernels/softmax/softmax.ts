@@ -42,6 +42,7 @@ function build(
 ${declareUniforms(uniforms, bindings.length)}
 ${floatFunctions([...inputs, output])}
 ${rows.rowFunctions(layout)}
+alias Bits = ${layout.vector ? 'vec4u' : 'u32'};
 ${rows.rowMain(layout)}
 ${rows.keepRows(layout, inputs)}
 ${body}
@@ -62,28 +63,31 @@ ${body}
   }
 }
 
-// The maximum starts at the lowest finite number: a row of −∞ then sums exp(−∞) = 0, and the sum tells it apart.
+// The maximum starts at the lowest finite number: a row of −∞ then sums exp(−∞) = 0, and the sum tells it apart. A NaN is found by its bits
+// and put into the sum: max, exp and log make numbers of it on some drivers.
 const rowStatistics = (
   layout: RowLayout,
   x: FloatArray,
-): string => `${rows.eachRow(layout, (r) => `  var most${r} = -3.4028234e38; var part${r} = 0.0;`)}
+): string => `${rows.eachRow(layout, (r) => `  var most${r} = -3.4028234e38; var part${r} = 0.0; var worst${r} = Bits();`)}
 ${rows.eachElement(
   layout,
   [x],
   ({ r, read }) =>
-    `let most = max(most${r}, largest(${read(x)})); part${r} = part${r} * exp(most${r} - most) + total(exp(${read(x)} - most)); most${r} = most;`,
+    `worst${r} = max(worst${r}, bitcast<Bits>(${read(x)}) & Bits(0x7fffffffu)); let most = max(most${r}, largest(${read(x)})); part${r} = part${r} * exp(most${r} - most) + total(exp(${read(x)} - most)); most${r} = most;`,
 )}
 ${rows.eachRow(
   layout,
   (r) => `  let high${r} = rowMax(most${r}, slot);
-  let sum${r} = rowSum(part${r} * exp(most${r} - high${r}), slot);`,
+  let bits${r} = ${layout.vector ? `max(max(worst${r}.x, worst${r}.y), max(worst${r}.z, worst${r}.w))` : `worst${r}`};
+  let sum${r} = rowSum(select(part${r} * exp(most${r} - high${r}), bitcast<f32>(bits${r}), bits${r} > 0x7f800000u), slot);`,
 )}
   if (!live0) { return; }`
 
 function forwardProgram(problem: SoftmaxProblem, layout: RowLayout, caps: Capabilities): Program {
   const x = rows.rowArray('x', layout, caps, problem.input)
   const y = rows.rowArray('y', layout, caps, problem.output, 'read_write')
-  const factor = problem.log ? 'select(log(sum#), 0.0, sum# == 0.0)' : 'select(1.0 / sum#, 0.0, sum# == 0.0)'
+  const logarithm = 'select(log(sum#), sum#, (bitcast<u32>(sum#) & 0x7fffffffu) > 0x7f800000u)'
+  const factor = problem.log ? `select(${logarithm}, 0.0, sum# == 0.0)` : 'select(1.0 / sum#, 0.0, sum# == 0.0)'
   const finish = rows.eachElement(layout, [x], (element) => {
     const shifted = `${element.read(x)} - high${element.r}`
     const value = problem.log ? `(${shifted}) - factor${element.r}` : `exp(${shifted}) * factor${element.r}`
