@@ -30,6 +30,8 @@ export class Node<K extends OpName = OpName> {
   host: HostArray | undefined
   /** Called before each replay of a compiled function, for values that are new each time (random streams). */
   refresh: (() => HostArray) | undefined
+  /** Called after each run that this leaf took part in and that went well. */
+  ran: (() => void) | undefined
   /** The storage belongs to this node alone: once read, a small value moves to the host and its buffer is free. */
   transient = false
   /** First stack line outside the engine, kept only while `recordOrigins` is on. */

@@ -72,7 +72,8 @@ async function openOn(options: OpenOptions, driver: string | undefined): Promise
 /** The one Dawn instance of these flags and that driver. */
 async function instance(flags: string[], driver: string | undefined): Promise<GPU> {
   const { create, globals } = await importDawn()
-  const key = [driver ?? '', ...flags].join('\n')
+  // A program may change what the environment says between two devices.
+  const key = [driver ?? driverVariables.map((name) => process.env[name] ?? '').join('|'), ...flags].join('\n')
   const existing = instances.get(key)
   if (existing) return existing
   for (const [name, value] of Object.entries(Object.getOwnPropertyDescriptors(globals)))

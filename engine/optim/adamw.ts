@@ -1,8 +1,9 @@
 /**
  * AdamW (Loshchilov and Hutter 2019) over flat storage: one dispatch per flat buffer a step. The gradient norm over all of them is
- * taken and clipped on the device, and a step whose gradient is not finite changes nothing.
+ * taken and clipped on the device, and a step whose gradient is not finite changes nothing. Bias corrections are kept on the device,
+ * where it is known which steps were applied.
  */
-import { adamwHyperWords } from '../../kernels/optimizer/adamw.ts'
+import { adamwHyperCount } from '../../kernels/optimizer/adamw.ts'
 import type { Node } from '../graph.ts'
 import { alignment, type FlatParameters, flatten, type Module, rowLength, zeroGrad } from '../nn/parameter.ts'
 import * as b from '../ops/build.ts'
@@ -26,17 +27,22 @@ export interface AdamWOptions {
   scaler?: LossScaler
 }
 
-/** Loss scale, good steps since it changed, and the bias corrections of the applied steps. */
+/** Loss scale, and good steps since it changed. */
 export interface ScalingState {
   readonly scale: number
   readonly good: number
-  readonly corrections: readonly [number, number]
 }
+
+/** Where 1 − β₁ᵗ and 1 − β₂ᵗ stand in the kernel's `hyper`. */
+const [corrections1, corrections2] = [5, 6]
 
 export class AdamW {
   readonly flat: FlatParameters
   lr: number
-  /** Steps recorded so far. */
+  /**
+   * Steps that ran: not those that are only recorded, or whose run failed. A step whose gradient is not finite is one of them, for
+   * schedules, but changes nothing: no parameter, no moment, no bias correction.
+   */
   steps = 0
   /** Moments, laid out like the parameters: one node per chunk. */
   private m: Node[]
@@ -45,8 +51,8 @@ export class AdamW {
   private readonly blocks: Node[]
   private readonly options: Required<Omit<AdamWOptions, 'lr' | 'decays' | 'scaler'>>
   readonly scaler: LossScaler | undefined
-  /** 1 − βᵗ for both β, where t counts the steps that a loss scaler let pass: f32[2]. */
-  private corrections: Node | undefined
+  /** The kernel's `hyper` as the last applied step had it: the bias corrections are carried on from it. */
+  private hyper: Node
   /** Gradients added up by `accumulate`, laid out like the parameters. */
   private sums: Node[] | undefined
   /** Norm of the last gradient before clipping, its loss scale taken out; a scalar tensor. */
@@ -65,7 +71,12 @@ export class AdamW {
     this.lr = lr
     this.options = { betas, epsilon, weightDecay, clip }
     this.scaler = options.scaler
-    if (this.scaler) this.corrections = currentDevice().leafFrom([0, 0], [2], 'f32', 'optimiser state')
+    this.hyper = currentDevice().leafFrom(
+      new Float32Array(adamwHyperCount),
+      [adamwHyperCount],
+      'f32',
+      'optimiser state',
+    )
     this.m = this.flat.zeros()
     this.v = this.flat.zeros()
     this.blocks = this.flat.blocks(decays)
@@ -91,14 +102,6 @@ export class AdamW {
   step(grads?: Gradients): void {
     const accumulated = !grads && this.sums !== undefined
     const g = accumulated ? this.sums! : packGradients('AdamW', this.flat, grads)
-    const words = () => {
-      this.steps++
-      const [beta1, beta2] = this.options.betas
-      const { epsilon, weightDecay } = this.options
-      return adamwHyperWords({ lr: this.lr, beta1, beta2, epsilon, weightDecay, step: this.steps, clip: 1 })
-    }
-    const host = b.hostLeaf(words(), [8], 'f32')
-    host.refresh = words
     const scaledNorm = b.unary(
       'sqrt',
       g.map((chunk, i) => sumOfSquares(chunk, this.blocks[i]!)).reduce((total, part) => b.add(total, part)),
@@ -113,7 +116,7 @@ export class AdamW {
     // 0 tells the kernel to skip. Tested on the bits: drivers fold comparisons with NaN away.
     const finite = b.unary('isFinite', norm)
     const clip = b.reshape(b.where(finite, unscale ? b.mul(factor, unscale) : factor, b.full([], 0)), [1])
-    const hyper = this.scaler ? this.corrected(host, finite) : host
+    const hyper = this.nextHyper(finite)
     this.scaler?.update(finite)
     g.forEach((chunk, i) => {
       const node = b.record(
@@ -131,16 +134,26 @@ export class AdamW {
     if (accumulated) this.sums = g.map((sum) => assign(sum, b.full(sum.shape, 0)))
   }
 
-  /** `hyper` with the bias corrections of the steps that were applied: 1 − βᵗ = β·(1 − βᵗ⁻¹) + (1 − β), which loses no digits. */
-  private corrected(hyper: Node, finite: Node): Node {
-    const [beta1, beta2] = this.options.betas
-    const old = this.corrections!
-    const pair = (x: number, y: number) => b.concat([b.full([1], x), b.full([1], y)], 0)
-    const next = b.add(b.mul(old, pair(beta1, beta2)), pair(1 - beta1, 1 - beta2))
-    const assigned = b.record('assign', [old, b.where(finite, next, old)], {})
-    currentDevice().addEffect(assigned)
-    this.corrections = assigned
-    return b.concat([b.narrow(hyper, 0, 0, 5), next, b.narrow(hyper, 0, 7, 8)], 0)
+  /**
+   * `hyper` of this step, with the bias corrections of the steps that were applied: 1 − βᵗ = β·(1 − βᵗ⁻¹) + (1 − β), which loses no
+   * digits. One launch over a handful of numbers: what is set anew, and how much of the old is carried on.
+   */
+  private nextHyper(finite: Node): Node {
+    const words = (): Float32Array => {
+      const [beta1, beta2] = this.options.betas
+      const { epsilon, weightDecay } = this.options
+      const set = [this.lr, beta1, beta2, epsilon, weightDecay, 1 - beta1, 1 - beta2, 1]
+      return Float32Array.of(...set, 0, 0, 0, 0, 0, beta1, beta2, 0)
+    }
+    const host = b.hostLeaf(words(), [2 * adamwHyperCount], 'f32')
+    host.refresh = words
+    host.ran = () => {
+      this.steps++
+    }
+    const set = b.narrow(host, 0, 0, adamwHyperCount)
+    const carried = b.mul(this.hyper, b.narrow(host, 0, adamwHyperCount, 2 * adamwHyperCount))
+    this.hyper = assign(this.hyper, b.where(finite, b.add(set, carried), this.hyper))
+    return this.hyper
   }
 
   /** Forgets the gradients that `backward()` gathered. */
@@ -148,23 +161,25 @@ export class AdamW {
     zeroGrad(this.flat.byName)
   }
 
-  /** Moments by name, and what loss scaling keeps, for checkpoints. */
+  /** Moments by name, bias corrections 1 − βᵗ of the applied steps, and what loss scaling keeps, for checkpoints. */
   async state(): Promise<{
     steps: number
+    corrections: readonly [number, number]
     m: Map<string, { shape: Shape; data: Float32Array }>
     v: Map<string, { shape: Shape; data: Float32Array }>
     scaling?: ScalingState
   }> {
-    const scaling = this.scaler && {
-      ...(await this.scaler.read()),
-      corrections: [...(await currentDevice().read(this.corrections!))] as [number, number],
-    }
+    const scaling = await this.scaler?.read()
+    const hyper = await currentDevice().read(this.hyper)
+    const corrections = [hyper[corrections1]!, hyper[corrections2]!] as const
     const [m, v] = [await this.flat.read(this.m), await this.flat.read(this.v)]
-    return { steps: this.steps, m, v, ...(scaling ? { scaling } : {}) }
+    return { steps: this.steps, corrections, m, v, ...(scaling ? { scaling } : {}) }
   }
 
+  /** Without `corrections`, all `steps` are taken to have been applied. */
   loadState(state: {
     steps: number
+    corrections?: readonly [number, number]
     m: ReadonlyMap<string, { data: ArrayLike<number> }>
     v: ReadonlyMap<string, { data: ArrayLike<number> }>
     scaling?: ScalingState
@@ -178,11 +193,10 @@ export class AdamW {
     this.steps = state.steps
     this.m = this.flat.assign(this.m, state.m)
     this.v = this.flat.assign(this.v, state.v)
-    if (!state.scaling) return
-    this.scaler!.load(state.scaling)
-    const values = Float32Array.from(state.scaling.corrections)
-    this.corrections = b.record('assign', [this.corrections!, b.hostLeaf(values, [2], 'f32')], {})
-    currentDevice().addEffect(this.corrections)
+    const hyper = new Float32Array(adamwHyperCount)
+    hyper.set(state.corrections ?? this.options.betas.map((beta) => 1 - beta ** state.steps), corrections1)
+    this.hyper = assign(this.hyper, b.hostLeaf(hyper, [adamwHyperCount], 'f32'))
+    if (state.scaling) this.scaler!.load(state.scaling)
   }
 }
 

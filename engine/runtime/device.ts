@@ -250,7 +250,7 @@ export class Device {
     if (executable.plan.steps.length === 0 && roots.length === 0) return
     const results = await this.run(prepared, label)
     settle(executable.plan, roots, side, results)
-    await this.finish(executable)
+    await this.finish(prepared)
   }
 
   /**
@@ -280,7 +280,7 @@ export class Device {
           })
           if (data) reassign(side)
           else settle(executable.plan, roots, side, results)
-          await this.finish(executable)
+          await this.finish(prepared)
           return results
         })
       return { used: at.map((i) => i >= 0), run, plan: executable.plan, roots, dispose: () => executable.release() }
@@ -342,11 +342,9 @@ export class Device {
   }
 
   /** Ends a run: on a software adapter, waits for it. */
-  private async finish(executable: Executable): Promise<void> {
-    if (!this.caps.software) return
-    await waitQuietly(executable, this.gpu, this.faults)
-    this.faults.check()
-    this.faults.confirm()
+  private async finish({ executable, leaves }: Prepared): Promise<void> {
+    if (this.caps.software) await waitQuietly(executable, this.gpu, this.faults)
+    for (const leaf of leaves) leaf.ran?.()
   }
 
   /** Lets `observer` watch, and submit, everything that runs until `work` is done. One at a time. */

@@ -7,6 +7,7 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 /**
  * A pending promise makes Dawn's Node binding spin a core, which a software adapter needs for the kernels: sleep through
  * most of the time that this plan took before, and only then wait for the queue.
+ * @throws GpuError what the device reported meanwhile
  */
 export async function waitQuietly(executable: Executable, gpu: GPUDevice, faults: Faults): Promise<void> {
   const start = performance.now()
@@ -14,6 +15,8 @@ export async function waitQuietly(executable: Executable, gpu: GPUDevice, faults
   if (duration > 4) await faults.guard(pause(duration * 0.8))
   const awake = performance.now()
   await faults.guard(gpu.queue.onSubmittedWorkDone())
+  faults.check()
+  faults.confirm()
   const end = performance.now()
   // The first run compiles: it says nothing about the next.
   if (executable.runs++ === 0) return

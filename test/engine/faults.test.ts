@@ -131,12 +131,14 @@ test('a tensor beyond what can be bound names op, size, limit and what to do, wh
 })
 
 test('a run without room rejects, changes nothing, and a smaller one goes on', async () => {
-  const { step, weights } = training()
+  const { step, weights, adam } = training()
   await step(rows(8)).item()
   const before = await weights()
   const steps = compile(step)
   const refuses = (bytes: number) => bytes > 32 * 1024
   await device.trim()
+  const ran = adam.steps
+  assert.is(ran, 1)
   await shortOfMemory(device, refuses, async () => {
     for (const run of [
       () => step(rows(4096)).item(),
@@ -148,6 +150,7 @@ test('a run without room rejects, changes nothing, and a smaller one goes on', a
       assert.match(error.message, /out of memory allocating \d+ KiB for .* \(simulated\)\. Use a smaller micro-batch/)
       assert.ok((error as OutOfMemoryError).bytes! > 32 * 1024)
       assert.equal(await weights(), before)
+      assert.is(adam.steps, ran, 'steps that ran')
     }
     await step(rows(8)).item()
   })
@@ -155,6 +158,15 @@ test('a run without room rejects, changes nothing, and a smaller one goes on', a
   assert.not.equal(after, before)
   await (await steps(rows(4096))).item()
   assert.not.equal(await weights(), after)
+  assert.is(adam.steps, 3)
+  // A replay that fails counts as little as a first run that does.
+  const replayed = await weights()
+  await device.trim()
+  await shortOfMemory(device, refuses, async () => {
+    assert.instance(await failure(steps(rows(4096))), OutOfMemoryError)
+  })
+  assert.is(adam.steps, 3)
+  assert.equal(await weights(), replayed)
 })
 
 test('parameters without room are told of by the run that uses them', async () => {

@@ -58,14 +58,61 @@ test('AdamW does what plain loops do, decay on matrices only', async () => {
   }
 })
 
-test('a gradient that is not finite changes nothing', async () => {
-  const net = fresh()
-  const [x, y] = data()
+test('a gradient that is not finite changes nothing: neither parameters, nor moments, nor later bias corrections', async () => {
+  const run = async (factors: readonly number[]) => {
+    const net = fresh()
+    const [x, y] = data()
+    const adam = optim.adamW(net, { lr: 0.01 })
+    const step = compile((input: Tensor) => {
+      const loss = net.call(input).crossEntropy(y)
+      adam.step(grad(loss, net))
+      return loss
+    })
+    for (const factor of factors)
+      await step(
+        tensor(
+          ((await x.data()) as Float32Array).map((v) => v * factor),
+          x.shape,
+        ),
+      )
+    const { steps, corrections, m, v } = await adam.state()
+    assert.is(steps, factors.length, 'steps that ran, for schedules')
+    return { corrections, m, v, p: await adam.flat.read() }
+  }
+  const [skipping, plain] = [await run([NaN, 1, NaN, 1]), await run([1, 1])]
+  assert.equal(skipping, plain)
+  const [beta1, beta2] = plain.corrections
+  assert.ok(Math.abs(beta1 - (1 - 0.9 ** 2)) < 1e-7 && Math.abs(beta2 - (1 - 0.999 ** 2)) < 1e-9, `${[beta1, beta2]}`)
+})
+
+test('steps are counted when they have run, and saved and put back with their bias corrections', async () => {
+  const [net, [x, y]] = [fresh(), data()]
   const adam = optim.adamW(net, { lr: 0.01 })
-  const before = (await adam.flat.read()).get('first.weight')!.data
-  adam.step(grad(net.call(x.mul(Number.NaN)).crossEntropy(y), net))
-  const after = (await adam.flat.read()).get('first.weight')!.data
-  assert.equal(after, before)
+  for (let i = 0; i < 2; i++) adam.step(grad(net.call(x).crossEntropy(y), net))
+  assert.is(adam.steps, 0, 'recorded only')
+  await device.realize([])
+  assert.is(adam.steps, 2)
+  const state = await adam.state()
+  adam.loadState({ ...state, steps: 7, corrections: [0.5, 0.25] })
+  assert.equal((await adam.state()).corrections, [0.5, 0.25])
+  const { corrections: _, ...old } = state
+  adam.loadState({ ...old, steps: 3 })
+  assert.equal((await adam.state()).corrections, [Math.fround(1 - 0.9 ** 3), Math.fround(1 - 0.999 ** 3)])
+})
+
+test('two runs from one seed give the same bits', async () => {
+  const run = async () => {
+    const [net, [x, y]] = [fresh(), data()]
+    const adam = optim.adamW(net, { lr: 0.02, clip: 1 })
+    const losses: number[] = []
+    for (let i = 0; i < 4; i++) {
+      const loss = net.call(x).crossEntropy(y)
+      adam.step(grad(loss, net))
+      losses.push(await loss.item())
+    }
+    return { losses, ...(await adam.state()), parameters: await adam.flat.read() }
+  }
+  assert.equal(await run(), await run())
 })
 
 test('a compiled step is the recorded step, bit for bit, with the teacher behind the student', async () => {

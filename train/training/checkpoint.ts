@@ -88,6 +88,7 @@ export async function saveState(path: string, trainer: Trainer, progress: unknow
       config: JSON.stringify(trainer.config),
       seed: String(trainer.seed),
       steps: String(optimizer.steps),
+      corrections: JSON.stringify(optimizer.corrections),
       ...(optimizer.scaling ? { scaling: JSON.stringify(optimizer.scaling) } : {}),
       progress: JSON.stringify(progress),
     }),
@@ -112,6 +113,8 @@ export async function loadState(path: string, trainer: Trainer): Promise<unknown
   nn.loadState(trainer.student, part('student.'), path)
   nn.loadState(trainer.teacher, part('teacher.'), path)
   const scaling = metadata.scaling === undefined ? {} : { scaling: JSON.parse(metadata.scaling) as optim.ScalingState }
-  trainer.optimizer.loadState({ steps: Number(metadata.steps), m: part('m.'), v: part('v.'), ...scaling })
+  const corrections = JSON.parse(metadata.corrections!) as [number, number]
+  const steps = Number(metadata.steps)
+  trainer.optimizer.loadState({ steps, corrections, m: part('m.'), v: part('v.'), ...scaling })
   return JSON.parse(metadata.progress ?? 'null')
 }
