@@ -112,7 +112,7 @@ export interface Library {
   /** Submits what is pending. */
   flush(): void | Promise<void>
   /** Frees what is kept between rows. */
-  trim?(): void
+  trim?(): void | Promise<void>
   /** The adapter's ceilings; of this engine only. */
   ceilings?(): Promise<Ceilings>
 }

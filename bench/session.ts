@@ -160,7 +160,7 @@ export class Session implements Runner {
     this.counter.install()
     for (const { prepared } of this.ready.values()) prepared.dispose?.()
     this.ready.clear()
-    this.opened.trim?.()
+    await this.opened.trim?.()
     this.counter.uninstall()
   }
 

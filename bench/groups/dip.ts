@@ -50,7 +50,7 @@ async function unfused<T>(library: DiptychLibrary, work: () => Promise<T>): Prom
     return await work()
   } finally {
     library.engine.fuse = true
-    library.trim()
+    await library.trim()
   }
 }
 

@@ -49,8 +49,9 @@ export class DiptychLibrary implements Library {
 
   flush(): void {}
 
-  trim(): void {
-    this.engine.memory.trim()
+  /** Plans with their inputs' buffers, the pool, memory of intermediates, mappable buffers. */
+  trim(): Promise<void> {
+    return this.engine.trim()
   }
 
   /** A tensor in device memory. */
