@@ -43,8 +43,24 @@ const prepared = entries.map((entry, i) => ({
 })) as unknown as PreparedEntry<VideoEntry>[]
 const videos = new LoadedVideos(prepared, config.T)
 
+/** Destroys the current device when it has just been given its next work, which it cannot have done yet. */
+function destroyUnderWay() {
+  const { gpu } = currentDevice()
+  const { queue } = gpu
+  const { submit } = queue
+  queue.submit = (buffers) => {
+    submit.call(queue, buffers)
+    gpu.destroy()
+  }
+}
+
 /** Runs training, destroying the device at the given steps (counted over everything that happens); returns what was said too. */
-async function run(name: string, more: Partial<RunOptions>, losses: readonly number[] = []) {
+async function run(
+  name: string,
+  more: Partial<RunOptions>,
+  losses: readonly number[] = [],
+  destroy: () => void = () => currentDevice().gpu.destroy(),
+) {
   const said: string[] = []
   let steps = 0
   const out = join(folder, name)
@@ -52,7 +68,7 @@ async function run(name: string, more: Partial<RunOptions>, losses: readonly num
     ...{ config, seed: 3, out, rehearsal: true },
     ...more,
     onStep: () => {
-      if (losses.includes(++steps)) currentDevice().gpu.destroy()
+      if (losses.includes(++steps)) destroy()
     },
     onEpoch: (line) => said.push(line),
   })
@@ -78,14 +94,19 @@ test('lost before and after it saved its state, a run ends with the very weights
   assert.equal(shaken.result.test.rows, calm.result.test.rows)
 })
 
-test('a device that stays lost ends the run with the error', async () => {
-  const error = await run('hopeless', { reopenings: 0 }, [1]).then(
-    () => undefined,
-    (e: Error) => e,
-  )
-  assert.instance(error, DeviceLostError)
-  assert.match(error!.message, /The GPU device was lost/) // between two steps: nothing was running
-})
+for (const [when, destroy, message] of [
+  ['between two steps', undefined, /^The GPU device was lost[. ](?!while)/],
+  ['in the middle of a step', destroyUnderWay, /^The GPU device was lost while running training step/],
+] as const)
+  test(`a device that stays lost, ${when}, ends the run with the error, which says what was running`, async () => {
+    const error = await run('hopeless', { reopenings: 0 }, [1], destroy).then(
+      () => undefined,
+      (e: Error) => e,
+    )
+    assert.instance(error, DeviceLostError)
+    assert.match(error!.message, message)
+    await openDevice({ adapter: 'software' })
+  })
 
 test.after(() => {
   currentDevice().destroy()
