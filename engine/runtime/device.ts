@@ -255,7 +255,7 @@ export class Device {
 
   /**
    * Runs `nodes` and the assignments recorded with them once, and returns how to run the same plan again: no recording, no
-   * planning. `inputs` are host leaves that get new data with each run.
+   * planning. `inputs` are host leaves that get new data with each run. What was assigned meanwhile is assigned before a run.
    */
   trace(nodes: readonly Node[], inputs: readonly Node[], label: string): Promise<Replay> {
     const due = this.due()
@@ -267,8 +267,10 @@ export class Device {
       const { executable, leaves, roots, side } = prepared
       executable.hold()
       const at = inputs.map((n) => leaves.indexOf(n))
-      const run = (data: readonly HostArray[] | undefined) =>
-        this.exclusive(label, async () => {
+      const run = (data: readonly HostArray[] | undefined) => {
+        const earlier = data ? this.due() : []
+        return this.exclusive(label, async () => {
+          if (earlier.length) await this.execute([], earlier, label)
           data?.forEach((d, i) => {
             inputs[i]!.host = d
           })
@@ -283,6 +285,7 @@ export class Device {
           await this.finish(prepared)
           return results
         })
+      }
       return { used: at.map((i) => i >= 0), run, plan: executable.plan, roots, dispose: () => executable.release() }
     })
   }

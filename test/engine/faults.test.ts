@@ -162,9 +162,13 @@ test('a run without room rejects, changes nothing, and a smaller one goes on', a
   // A replay that fails counts as little as a first run that does.
   const replayed = await weights()
   await device.trim()
-  await shortOfMemory(device, refuses, async () => {
-    assert.instance(await failure(steps(rows(4096))), OutOfMemoryError)
-  })
+  await shortOfMemory(
+    device,
+    () => true,
+    async () => {
+      assert.instance(await failure(steps(rows(4096))), OutOfMemoryError)
+    },
+  )
   assert.is(adam.steps, 3)
   assert.equal(await weights(), replayed)
 })

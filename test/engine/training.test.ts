@@ -100,6 +100,31 @@ test('steps are counted when they have run, and saved and put back with their bi
   assert.equal((await adam.state()).corrections, [Math.fround(1 - 0.9 ** 3), Math.fround(1 - 0.999 ** 3)])
 })
 
+test('what is assigned between two steps of a compiled function is there for the second', async () => {
+  const net = fresh()
+  const [x, y] = data()
+  const adam = optim.adamW(net, { lr: 0.02 })
+  const step = compile((input: Tensor) => {
+    const loss = net.call(input).crossEntropy(y)
+    adam.step(grad(loss, net))
+    return loss
+  })
+  const [weights, state] = [await adam.flat.read(), await adam.state()]
+  const losses: number[] = []
+  for (let i = 0; i < 6; i++) {
+    // Back to the start after every second step.
+    if (i % 2 === 0) {
+      nn.loadState(net, weights)
+      adam.loadState(state)
+    }
+    losses.push(await (await step(x)).item())
+  }
+  const [first, second] = losses
+  assert.not.equal(first, second)
+  assert.equal(losses, [first, second, first, second, first, second])
+  assert.is(adam.steps, 2)
+})
+
 test('two runs from one seed give the same bits', async () => {
   const run = async () => {
     const [net, [x, y]] = [fresh(), data()]

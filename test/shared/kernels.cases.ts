@@ -257,9 +257,12 @@ export function cases(): Case[] {
   return [
     matmul(13, 37, 17, false, true),
     matmul(36, 40, 68, true, false),
+    matmul(197, 196, 12, false, false),
     softmax(7, 13),
+    softmax(5, 192),
     layerNorm(5, 65),
     attention(2, 7, 5),
+    attention(3, 15, 16),
     pooling('mean', 2, 3, 3, 7),
     pooling('max', 2, 3, 3, 7),
     eigen(7),
