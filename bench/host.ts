@@ -43,6 +43,9 @@ const opened = (
   adapter: AdapterKind = 'null',
 ): Promise<ProcessRunner> => ProcessRunner.open({ library, adapter, groupFiles })
 
+/** Steps before GPU objects are counted. */
+const settlingSteps = 5
+
 interface Entry {
   readonly name: string
   readonly runner: ProcessRunner
@@ -78,6 +81,8 @@ async function enter(options: HostOptions): Promise<{ entries: Entry[]; failed: 
     try {
       const runner = await opened(library, options)
       await runner.prepare(address, name)
+      // Counted once steady: the first steps fill what is kept, such as room for the copies of losses that nobody has read yet.
+      await runner.samples(name, settlingSteps)
       const usage = await runner.count(name, 5)
       const { checks } = admitted
       const counted = usage && { counts: usage.counts, peakBytes: usage.peakBytes }
