@@ -236,8 +236,9 @@ ${inputRows.map(at).join('\n')}
 ${outputs.map(store).join('\n')}
 fn biasOf(base: u32, query: u32, key: u32) -> f32 { return ${p.bias ? 'bias[base + query * u.bias_row + key]' : '0.0'}; }
 fn keyAttended(base: u32, key: u32) -> bool { return ${p.keyMask ? 'keyMask[base + key * u.keyMask_row] > 0.0' : 'true'}; }
+// & and not &&: branches here, one a row, cost SwiftShader's compiler minutes.
 fn score(raw: f32, bias: f32, attended: bool, query: u32, key: u32) -> f32 {
-  return select(masked, raw * u.scale + bias, attended && query < u.lq && key < u.lk${p.causal ? ' && key <= query' : ''});
+  return select(masked, raw * u.scale + bias, attended & (query < u.lq) & (key < u.lk)${p.causal ? ' & (key <= query)' : ''});
 }
 `
   return { bindings, arrays, uniforms: packUniforms(members, values), wgsl }
