@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
-const minutesPerFile = Number(process.env.DIPTYCH_TEST_MINUTES ?? 25)
+const minutesPerFile = Number(process.env.DIPTYCH_TEST_MINUTES ?? 10)
 const atOnce = 2
 
 /** Lines that Dawn and the Vulkan loader print on stderr whatever one does; no failure is explained by them. */

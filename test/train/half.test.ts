@@ -8,14 +8,14 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type DipConfig, makeConfig } from '../../dip/index.ts'
+import { openDevice } from '../../engine/index.ts'
 import { loadState, saveState } from '../../train/training/checkpoint.ts'
 import { type StepLosses, Trainer } from '../../train/training/trainer.ts'
-import { openQuickDevice } from '../support/quick.ts'
 import { stepBatch } from './steps.ts'
 
 const test = suite('training in half precision')
 const folder = mkdtempSync(join(tmpdir(), 'diptych-half-'))
-const device = await openQuickDevice()
+const device = await openDevice()
 const steps = 20
 /** Steps of a second run, which must be those of the first. */
 const again = 2

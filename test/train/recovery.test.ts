@@ -5,17 +5,16 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { makeConfig } from '../../dip/index.ts'
-import { currentDevice, DeviceLostError } from '../../engine/index.ts'
+import { currentDevice, DeviceLostError, openDevice } from '../../engine/index.ts'
 import type { VideoEntry } from '../../train/data/index.ts'
 import type { PreparedEntry } from '../../train/preprocess/index.ts'
 import { LoadedVideos } from '../../train/training/dataset.ts'
 import { type RunOptions, trainRun } from '../../train/training/run.ts'
 import { randomArray } from '../support/program.ts'
-import { openQuickDevice } from '../support/quick.ts'
 
 const test = suite('recovery')
 const folder = mkdtempSync(join(tmpdir(), 'diptych-recovery-'))
-await openQuickDevice({ adapter: 'software' })
+await openDevice({ adapter: 'software' })
 
 const config = makeConfig({
   ...{ T: 2, M: 8, P: 4, E: 8, H: 2, U: 1, SA: 1, TA: 1, C: 1, kn: 3, t: 4, r: 2, init_std: 0.2 },
@@ -106,7 +105,7 @@ for (const [when, destroy, message] of [
     )
     assert.instance(error, DeviceLostError)
     assert.match(error!.message, message)
-    await openQuickDevice({ adapter: 'software' })
+    await openDevice({ adapter: 'software' })
   })
 
 test.after(() => {

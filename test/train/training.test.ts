@@ -12,14 +12,13 @@ import { loadState, saveState } from '../../train/training/checkpoint.ts'
 import { learningRate } from '../../train/training/schedule.ts'
 import { Trainer } from '../../train/training/trainer.ts'
 import { randomArray, relativeError } from '../support/program.ts'
-import { openQuickDevice } from '../support/quick.ts'
 
 const training = suite('training step')
 const folder = mkdtempSync(join(tmpdir(), 'diptych-training-'))
 let device: Device
 
 training.before(async () => {
-  device = await openQuickDevice()
+  device = await openDevice()
 })
 training.after(() => {
   device.destroy()

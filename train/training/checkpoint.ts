@@ -95,12 +95,28 @@ export async function saveState(path: string, trainer: Trainer, progress: unknow
   )
 }
 
+/** `optim.lr 0.1, now 0.2` for every value of two configurations that differs. */
+function differing(saved: object, now: object, prefix = ''): string[] {
+  return Object.entries(now).flatMap(([key, value]) => {
+    const before = (saved as Record<string, unknown>)[key]
+    if (typeof value === 'object' && value && typeof before === 'object' && before && !Array.isArray(value))
+      return differing(before, value, `${prefix}${key}.`)
+    const [was, is] = [JSON.stringify(before), JSON.stringify(value)]
+    return was === is ? [] : [`${prefix}${key} ${was}, now ${is}`]
+  })
+}
+
 /** Puts a saved run into a trainer of the same configuration and seed; returns the loop's progress. */
 export async function loadState(path: string, trainer: Trainer): Promise<unknown> {
   const { metadata, tensors } = await open(path, stateFormat)
-  if (metadata.config !== JSON.stringify(trainer.config) || metadata.seed !== String(trainer.seed))
+  const differences = [
+    // Through the schema: a key that came later has its default.
+    ...differing(makeConfig(JSON.parse(metadata.config!)), trainer.config),
+    ...(metadata.seed === String(trainer.seed) ? [] : [`seed ${metadata.seed}, now ${trainer.seed}`]),
+  ]
+  if (differences.length)
     throw new CheckpointError(
-      `${path} belongs to a run with other settings or another seed; give another --out, or remove it to start afresh`,
+      `${path} belongs to a run with other settings: ${differences.join('; ')}. Take those, give another --out, or remove the file to start afresh`,
     )
   const part = (prefix: string) =>
     new Map(
@@ -113,8 +129,9 @@ export async function loadState(path: string, trainer: Trainer): Promise<unknown
   nn.loadState(trainer.student, part('student.'), path)
   nn.loadState(trainer.teacher, part('teacher.'), path)
   const scaling = metadata.scaling === undefined ? {} : { scaling: JSON.parse(metadata.scaling) as optim.ScalingState }
-  const corrections = JSON.parse(metadata.corrections!) as [number, number]
+  const corrections =
+    metadata.corrections === undefined ? {} : { corrections: JSON.parse(metadata.corrections) as [number, number] }
   const steps = Number(metadata.steps)
-  trainer.optimizer.loadState({ steps, corrections, m: part('m.'), v: part('v.'), ...scaling })
+  trainer.optimizer.loadState({ steps, ...corrections, m: part('m.'), v: part('v.'), ...scaling })
   return JSON.parse(metadata.progress ?? 'null')
 }
