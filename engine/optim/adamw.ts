@@ -136,7 +136,8 @@ export class AdamW {
 
   /**
    * `hyper` of this step, with the bias corrections of the steps that were applied: 1 − βᵗ = β·(1 − βᵗ⁻¹) + (1 − β), which loses no
-   * digits. One launch over a handful of numbers: what is set anew, and how much of the old is carried on.
+   * digits. A handful of numbers, what is set anew and how much of the old is carried on, known before the gradient is; only what the
+   * next step carries on waits for `finite`.
    */
   private nextHyper(finite: Node): Node {
     const words = (): Float32Array => {
@@ -151,9 +152,9 @@ export class AdamW {
       this.steps++
     }
     const set = b.narrow(host, 0, 0, adamwHyperCount)
-    const carried = b.mul(this.hyper, b.narrow(host, 0, adamwHyperCount, 2 * adamwHyperCount))
-    this.hyper = assign(this.hyper, b.where(finite, b.add(set, carried), this.hyper))
-    return this.hyper
+    const next = b.add(set, b.mul(this.hyper, b.narrow(host, 0, adamwHyperCount, 2 * adamwHyperCount)))
+    this.hyper = assign(this.hyper, b.where(finite, next, this.hyper))
+    return next
   }
 
   /** Forgets the gradients that `backward()` gathered. */
