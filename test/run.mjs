@@ -1,8 +1,8 @@
 /**
- * Runs every `test/**\/*.test.ts`, each in a process of its own (one device a process), then the browser suite.
+ * Runs every `test/**\/*.test.ts`, each in a process of its own (one device a process), and the browser suite beside them.
  * Arguments filter by substring of the path: `npm test kernels/softmax`; `browser` alone runs only the browser suite.
  * A file fails if it exits with an error, outlasts its limit, or runs no test. The counts are printed on one last line
- * before the browser suite: `N passed, N failed`.
+ * before what the browser suite says: `N passed, N failed`.
  * `--adapter swiftshader` (or `lavapipe`) runs the files on that software driver: `npm test -- --adapter swiftshader kernels`.
  */
 import { spawn } from 'node:child_process'
@@ -28,19 +28,18 @@ function testFiles(folder) {
 }
 
 /** Runs a command; resolves to its exit code (null when it was killed), its output and its seconds. */
-function execute(args, { echo = false } = {}) {
+function execute(args) {
   const started = performance.now()
   return new Promise((resolve) => {
     // Its own process group, so that a time limit also ends what a test has started.
     const grouped = process.platform !== 'win32'
     const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], detached: grouped })
     let output = ''
-    const collect = (stream) => (text) => {
+    const collect = (text) => {
       output += text
-      if (echo) stream.write(text)
     }
-    child.stdout.setEncoding('utf8').on('data', collect(process.stdout))
-    child.stderr.setEncoding('utf8').on('data', collect(process.stderr))
+    child.stdout.setEncoding('utf8').on('data', collect)
+    child.stderr.setEncoding('utf8').on('data', collect)
     const kill = () => {
       try {
         if (grouped) process.kill(-child.pid, 'SIGKILL')
@@ -115,10 +114,10 @@ async function runFile(file) {
 /** Slow files run alone: they use every core, or measure. */
 const isSlow = (file) => file.endsWith('.slow.test.ts')
 
-async function runAll(files) {
-  const queue = files.filter((file) => !isSlow(file))
+async function runAll(files, browser) {
+  const queue = [...browser, ...files.filter((file) => !isSlow(file)).map((file) => () => runFile(file))]
   const worker = async () => {
-    for (let file = queue.shift(); file; file = queue.shift()) await runFile(file)
+    for (let run = queue.shift(); run; run = queue.shift()) await run()
   }
   await Promise.all(Array.from({ length: atOnce }, worker))
   for (const file of files.filter(isSlow)) await runFile(file)
@@ -135,16 +134,17 @@ async function adapterProblem() {
   return code === 0 ? undefined : told.join('\n').trim()
 }
 
+/** Whether it passed, and what is to be told of it. */
 async function runBrowserSuite() {
   const chromium = await execute(['--import', 'tsx', 'test/browser/chromium.ts'])
   if (chromium.code !== 0) {
-    console.log(`browser suite not run: ${chromium.output.trim()}`)
     // 1: there is none, which only fails a run that asked for it; 2: CHROMIUM_PATH is wrong.
-    return chromium.code === 1 && filters.length === 0
+    const passed = chromium.code === 1 && filters.length === 0
+    return { passed, told: `browser suite not run: ${chromium.output.trim()}` }
   }
-  const { code, timedOut } = await execute(['--import', 'tsx', 'test/browser/run.ts'], { echo: true })
-  if (timedOut) console.log(`browser suite killed after ${minutesPerFile} minutes`)
-  return code === 0
+  const { code, timedOut, output } = await execute(['--import', 'tsx', 'test/browser/run.ts'])
+  const told = timedOut ? `${output}browser suite killed after ${minutesPerFile} minutes` : output.trimEnd()
+  return { passed: code === 0, told }
 }
 
 /** Names of the options' drivers in the names of their manifests. */
@@ -181,8 +181,13 @@ if (problem) {
   console.log(`FAIL  no device to test on\n      ${problem.split('\n').join('\n      ')}\n0 passed, 1 failed`)
   process.exit(1)
 }
-await runAll(files)
+// First, beside the files: it mostly waits for one core.
+let browser = { passed: true, told: '' }
+const startBrowser = async () => {
+  browser = await runBrowserSuite()
+}
+await runAll(files, withBrowser ? [startBrowser] : [])
 if (report.failures.length) console.log(`\nfailed: ${report.failures.join(', ')}`)
 console.log(`${report.passed} passed, ${report.failed} failed`)
-const browserOk = !withBrowser || (await runBrowserSuite())
-process.exitCode = report.failed === 0 && browserOk ? 0 : 1
+if (browser.told) console.log(browser.told)
+process.exitCode = report.failed === 0 && browser.passed ? 0 : 1
