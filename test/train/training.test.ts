@@ -163,6 +163,13 @@ training('a run that goes on from its state takes the very steps that it would h
   await second.step(await batch(c, 1))
   assert.equal(flat(await student(second)), flat(await student(first)))
   assert.equal(flat(await teacher(second)), flat(await teacher(first)))
+
+  const other = newTrainer(makeConfig({ ...c, optim: { ...c.optim, lr: 0.25 }, kn: 1 }))
+  const refusal = await loadState(file, other).catch((error: Error) => error.message)
+  assert.match(
+    String(refusal),
+    /state\.safetensors belongs to a run with other settings: kn 3, now 1; optim\.lr \S+, now 0\.25\. /,
+  )
 })
 
 training('matrices decay; biases, norms, tokens, positions and the log-scalars do not', () => {
