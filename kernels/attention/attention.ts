@@ -7,7 +7,7 @@ import type { AttentionProblem, Pass } from './problem.ts'
 import { checkProblem, otherLength, ownLength, rowChunks, vectorizable } from './problem.ts'
 import type { RowStaging } from './row.ts'
 import { rowProgram, rowStagingBytes, shortTile, unrolledChunks } from './row.ts'
-import { subgroupProgram } from './subgroup.ts'
+import { subgroupProgram, subgroupShapes } from './subgroup.ts'
 import { tileBytes, tileProgram, tileShapes } from './tile.ts'
 
 export type { AttentionOperand, AttentionProblem } from './problem.ts'
@@ -26,27 +26,18 @@ export function passVariants(p: AttentionProblem, pass: Pass, caps: Capabilities
     const name = kind === 'direct' ? `row.${threads}` : `row.${kind}.${threads}x${tile}`
     variants.push({ name, program: () => rowProgram(p, pass, staging, vector, caps) })
   }
-  const lanes = caps.subgroupMinSize
-  const oneSize = caps.subgroups && lanes >= 4 && lanes === caps.subgroupMaxSize
-  const subgroup = (rows: number): void => {
-    variants.push({
-      name: `subgroup.${lanes}x${rows}`,
-      program: () => subgroupProgram(p, pass, lanes, rows, vector, caps),
-    })
-  }
-  const short = otherLength(p, pass) <= shortLength
-  // Products of a row of the pass with its other side: the size of the code that each owned row adds.
-  const work = rowChunks(p) * (pass === 'forward' ? 1 : 2)
   if (caps.software) {
-    if (oneSize) {
-      const most = work <= 32 ? 8 : 4
-      subgroup(most)
-      if (most > 2) subgroup(most / 2)
-    }
-    if (rowChunks(p) <= 16 || !oneSize) row('direct', 8, 0)
+    const shapes = subgroupShapes(p, pass, caps)
+    for (const shape of shapes)
+      variants.push({
+        name: `subgroup.${shape.lanes * shape.each}x${shape.block}`,
+        program: () => subgroupProgram(p, pass, shape, vector, caps),
+      })
+    if (rowChunks(p) <= 16 || shapes.length === 0) row('direct', 8, 0)
     return variants
   }
   const own = ownLength(p, pass)
+  const short = otherLength(p, pass) <= shortLength
   // A row in registers pays while it is narrow; wide ones spill, and are the tiles' business.
   const narrow = rowChunks(p) <= unrolledChunks
   if (narrow && short && own <= 128) row('heads', own <= 64 ? 64 : 128, shortTile(p, pass))

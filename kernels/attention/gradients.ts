@@ -4,8 +4,7 @@
  *   delta = rowsum(dO ∘ O),  p = exp(s − lse),  ds = p·(dO·v − delta),
  *   dq = scale·Σ_keys ds·k,  dk = scale·Σ_queries ds·q,  dv = Σ_queries p·dO,  dbias = Σ over the axes it was broadcast over of ds.
  *
- * Four launches, no atomics, a fixed order of every sum. dbias has one invocation an entry of the stored bias, which runs over the
- * heads and sequences that share it: in DiCA 15×15 entries a sample and 12 heads, far below the cost of dq.
+ * Four launches, no atomics, a fixed order of every sum.
  */
 import {
   type Binding,
@@ -20,7 +19,9 @@ import {
 } from '../kernel.ts'
 import { enableHalf, floatArray, floatBytes, floatFunctions } from '../storage.ts'
 import { passVariants } from './attention.ts'
-import { type AttentionProblem, biasGroups, checkProblem, sequences, shell, vectorizable } from './problem.ts'
+import { biasEntryProgram, biasSubgroupProgram } from './bias.ts'
+import { type AttentionProblem, checkProblem, sequences } from './problem.ts'
+import { subgroupShapes } from './subgroup.ts'
 
 export interface AttentionBackward {
   /** o, dout, delta (rw) */
@@ -43,8 +44,23 @@ export function attentionBackwardPrograms(p: AttentionProblem, caps: Capabilitie
     get dkv() {
       return passVariants(p, 'keys', caps)
     },
-    dbias: p.bias ? [{ name: 'bias', program: () => biasProgram(p, caps) }] : [],
+    dbias: p.bias ? biasVariants(p, caps) : [],
   }
+}
+
+function biasVariants(p: AttentionProblem, caps: Capabilities): Variant[] {
+  const [shape] = caps.software ? subgroupShapes(p, 'queries', caps) : []
+  return [
+    ...(shape
+      ? [
+          {
+            name: `subgroup.${shape.lanes * shape.each}x${shape.block}`,
+            program: () => biasSubgroupProgram(p, shape, caps),
+          },
+        ]
+      : []),
+    { name: 'entry', program: () => biasEntryProgram(p, caps) },
+  ]
 }
 
 /** delta [batch.., heads, lq] of o and dout [batch.., lq, heads, d]. */
@@ -84,69 +100,5 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
       flops: 2 * rows * p.d,
       bytes: rows * (4 + p.d * (floatBytes(p.output ?? 'f32') + floatBytes(p.gradient ?? 'f32'))),
     },
-  }
-}
-
-/** dbias as stored: [batch or 1.., heads or 1, lq, lk]. */
-function biasProgram(p: AttentionProblem, caps: Capabilities): Program {
-  const parts = shell(p, vectorizable(p), ['lse', 'delta'], [], ['dbias'], { dout: true }, caps)
-  const shared = biasGroups(p)
-  const count = shared.groups * p.lq * p.lk
-  // Coordinates of a sequence: from the bias entry where the bias has that axis, from the loop where it is broadcast.
-  let own = 1
-  let loops = 1
-  const terms: string[] = []
-  let stride = 1
-  for (let i = p.batch.length - 1; i >= 0; i--) {
-    const size = p.batch[i]!
-    if (size > 1) {
-      const broadcast = shared.batch[i] === 1
-      terms.push(`${broadcast ? 'rep' : 'group'} / ${broadcast ? loops : own}u % ${size}u * ${stride}u`)
-      if (broadcast) loops *= size
-      else own *= size
-    }
-    stride *= size
-  }
-  const headLoop = shared.heads === 1 ? p.heads : 1
-  const main = `@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) lid: u32) {
-  let t = (wid.y * nwg.x + wid.x) * 64u + lid;
-  if (t >= ${count}u) { return; }
-  let key = t % u.lk;
-  let query = t / u.lk % u.lq;
-  let group = t / (u.lk * u.lq) / ${shared.heads}u;
-  var total = 0.0;
-  for (var rep = 0u; rep < ${loops}u; rep++) {
-    let sequence = ${terms.join(' + ') || '0u'};
-    for (var h = 0u; h < ${headLoop}u; h++) {
-      let head = ${shared.heads === 1 ? 'h' : `t / (u.lk * u.lq) % ${shared.heads}u`};
-      let statistic = (sequence * u.heads + head) * u.lq + query;
-      if (lse[statistic] < lowest) { continue; }
-      let qAtRow = qBase(sequence, head) + query * u.q_row;
-      let kAtRow = kBase(sequence, head) + key * u.k_row;
-      let vAtRow = vBase(sequence, head) + key * u.v_row;
-      let gAtRow = doutBase(sequence, head) + query * u.dout_row;
-      var raw = 0.0;
-      var dp = 0.0;
-      for (var c = 0u; c < u.chunks; c++) {
-        raw += dot(qAt(qAtRow, c), kAt(kAtRow, c));
-        dp += dot(doutAt(gAtRow, c), vAt(vAtRow, c));
-      }
-      let attended = keyAttended(${p.keyMask ? 'keyMaskBase(sequence, 0u)' : '0u'}, key);
-      let s = score(raw, biasOf(biasBase(sequence, head), query, key), attended, query, key);
-      total += exp(s - lse[statistic]) * (dp - delta[statistic]);
-    }
-  }
-  dbias[t] = total;
-}
-`
-  const heads = sequences(p) * p.heads
-  return {
-    label: 'attention.bias',
-    wgsl: `${parts.wgsl}${main}`,
-    bindings: parts.bindings,
-    uniforms: parts.uniforms,
-    grid: foldGrid(ceilDiv(count, 64), caps.maxGrid),
-    cost: { flops: heads * p.lq * p.lk * (4 * p.d + 4), bytes: 4 * (heads * p.d * 2 * (p.lq + p.lk) + 2 * count) },
   }
 }

@@ -1,17 +1,23 @@
 /**
- * Attention with one subgroup a workgroup and no workgroup memory: `rows` rows are owned together.
+ * Attention for CPU adapters: a workgroup is one subgroup; a lane owns `each` rows and all that belongs to them, and the other
+ * rows come `block` at a time.
  *
- * For the scores, lanes are other rows: each lane loads its own row and meets the owned rows, which are held one vec4 a
- * lane and handed round by `subgroupShuffle`. For the sums, lanes are components: each lane loads its components of
- * another row and adds them to all owned rows, the weights handed round the same way. Both
- * run in loops whose bounds are uniforms, lest a compiler unroll them: software adapters spend tens of milliseconds of
- * compile time on every load in the text.
+ * Scores: four components at a time, each lane loads its own rows and its share of the block's, which `subgroupBroadcast` with a
+ * constant lane hands to all. Sums: the same again, where the weights never leave their lane; a softmax needs no reduction over
+ * lanes. An element is thus loaded once for `block` or lanes·each products, which counts where a load costs each lane about
+ * as much as a multiply-add (`matmul/subgroup.ts`). Sums over several blocks wait in workgroup memory, each lane's beside the
+ * others' and for itself alone: they cost a load and a store for every block·each multiply-adds.
+ *
+ * What a compiler would unroll stands in function-local arrays that loops of opaque bounds fill and read. A pair's bias, mask and
+ * exponential are in the text once for each own row of a lane, and cost a few accesses for every 2·d multiply-adds.
+ *
+ * Measured on lavapipe, 12 heads of 197 × 64 with bias, eight lanes: two own rows and blocks of 16 take half the time of
+ * handing rows round by `subgroupShuffle` (a loop over lanes there); blocks of 32 or four rows gain a tenth and compile twice as long.
  */
-import type { Capabilities, Program } from '../kernel.ts'
-import { ceilDiv } from '../kernel.ts'
+import { type Capabilities, ceilDiv, type Program } from '../kernel.ts'
 import type { AttentionProblem, Pass } from './problem.ts'
 import {
-  outputArray,
+  otherLength,
   ownLength,
   passArrays,
   passProgram,
@@ -22,208 +28,199 @@ import {
   times,
 } from './problem.ts'
 
-/** `lanes` is the subgroup size. */
+export interface SubgroupShape {
+  /** The subgroup size. */
+  readonly lanes: number
+  /** Rows that a lane owns. */
+  readonly each: number
+  /** Other rows taken together; a multiple of `lanes`. */
+  readonly block: number
+}
+
+/**
+ * WGSL around one block: `start` is its first other row, `firstRow` the first own one, `pair` the head, `count` the block's length as
+ * compilers must not know it. Own row i of other row j has its place at j·each + i in `scores` and `slopes`.
+ */
+export interface BlockText {
+  /** Function-local arrays. */
+  readonly locals: readonly string[]
+  /** Own rows and what belongs to them. */
+  readonly own: string
+  /** The block's rows. */
+  readonly other: string
+  /** forward: fills `scores`. Else: fills `scores` with p and `slopes` with ds. */
+  readonly fill: string
+  /** Runs `body`, which knows j and its place `at`, for every pair. */
+  pairs(body: (i: number) => string): string
+  /** Loads four components c of the shares of a row array, and runs `use` with `e` the block's row j. */
+  shares(name: string, use: (j: number) => string): string
+}
+
+export function blockText(p: AttentionProblem, pass: Pass, { lanes, each, block }: SubgroupShape): BlockText {
+  const { own, other } = passArrays[pass]
+  const keys = pass === 'keys'
+  const [ownEnd, otherEnd] = keys ? ['u.lk', 'u.lq'] : ['u.lq', 'u.lk']
+  const row = (line: (i: number) => string, separator?: string): string => times(each, line, separator)
+  const count = block / lanes
+
+  const shares = (name: string, use: (j: number) => string): string => `
+${times(count, (s) => `        let e${s} = ${name}At(${name}Share${s}, c);`)}
+${times(block, (j) => `        { let e = subgroupBroadcast(e${Math.floor(j / lanes)}, ${j % lanes}u); ${use(j)} }`)}`
+  const pairs = (body: (i: number) => string): string => `    for (var j = 0u; j < count; j++) {
+${row((i) => `      {\n        let at = j * ${each}u + ${i}u;\n${body(i)}\n      }`)}
+    }`
+  const products = (result: string, mine: string, theirs: string): string => `    {
+${times(block, (j) => row((i) => `      var sum${j}_${i} = 0.0;`))}
+      for (var c = 0u; c < u.chunks; c++) {
+${row((i) => `        let mine${i} = ${mine}At(${mine}Row${i}, c);`)}
+${shares(theirs, (j) => row((i) => `sum${j}_${i} += dot(mine${i}, e);`, ' '))}
+      }
+${times(block, (j) => row((i) => `      ${result}[${j * each + i}] = sum${j}_${i};`))}
+    }`
+
+  const position = (i: number): string => (keys ? `start + j, at${i}` : `at${i}, start + j`)
+  const stored = (i: number): string => (keys ? `there, at${i}` : `at${i}, there`)
+  const open = (i: number): string => (!p.keyMask ? 'true' : keys ? `open${i}` : 'keyAttended(maskAt, there)')
+  const score = (i: number): string => `        let there = min(start + j, ${otherEnd} - 1u);
+        let s = score(scores[at], biasOf(biasAt, ${stored(i)}), ${open(i)}, ${position(i)});`
+  const statistics = (i: string, at: string): string => `  let statistic${i} = pair * u.lq + ${at};
+  let lse${i} = select(lse[statistic${i}], deadRow, lse[statistic${i}] < lowest);
+  let delta${i} = delta[statistic${i}];`
+  const ownStatistics = {
+    forward: '',
+    queries: row((i) => statistics(`${i}`, `at${i}`)),
+    keys: row((i) => `  let open${i} = keyAttended(maskAt, at${i});`),
+  }[pass]
+  const weights = (i: number): string => `${score(i)}
+${keys ? statistics('', 'there') : ''}
+        let weight = exp(s - lse${keys ? '' : i});
+        scores[at] = weight;
+        slopes[at] = weight * (slopes[at] - delta${keys ? '' : i});`
+  const fill =
+    pass === 'forward'
+      ? `${products('scores', own[0], other[0])}
+${row((i) => `    var high${i} = most${i};`)}
+${pairs((i) => `${score(i)}\n        scores[at] = s;\n        high${i} = max(high${i}, s);`)}
+${row((i) => `    let shrink${i} = exp(most${i} - high${i});\n    most${i} = high${i};\n    total${i} *= shrink${i};`)}
+${pairs((i) => `        let weight = exp(scores[at] - high${i});\n        scores[at] = weight;\n        total${i} += weight;`)}`
+      : `${products('scores', own[0], other[0])}
+${products('slopes', own[1] ?? '', other[1] ?? '')}
+${pairs(weights)}`
+
+  return {
+    locals: ['scores', ...(pass === 'forward' ? [] : ['slopes'])].map((name) => `${name}: array<f32, ${block * each}>`),
+    own: `${row(
+      (i) => `  let own${i} = firstRow + ${i * lanes}u + lane;
+  let at${i} = min(own${i}, ${ownEnd} - 1u);
+${own.map((name) => `  let ${name}Row${i} = ${name}First + at${i} * u.${name}_row;`).join('\n')}`,
+    )}
+${ownStatistics}`,
+    other: times(
+      count,
+      (s) => `    let other${s} = min(start + ${s * lanes}u + lane, ${otherEnd} - 1u);
+${other.map((name) => `    let ${name}Share${s} = ${name}First + other${s} * u.${name}_row;`).join('\n')}`,
+    ),
+    fill,
+    pairs,
+    shares,
+  }
+}
+
+/** Bytes of workgroup memory: the sums of own rows, unless all other rows are one block. */
+export const subgroupBytes = (p: AttentionProblem, pass: Pass, { lanes, each, block }: SubgroupShape): number =>
+  otherLength(p, pass) <= block ? 0 : passArrays[pass].outputs.length * lanes * each * rowChunks(p) * 16
+
+/** Shapes worth measuring, the best guess first; none where subgroups have no one size. */
+export function subgroupShapes(p: AttentionProblem, pass: Pass, caps: Capabilities): SubgroupShape[] {
+  const lanes = caps.subgroupMinSize
+  if (!caps.subgroups || lanes < 4 || lanes !== caps.subgroupMaxSize) return []
+  const each = ownLength(p, pass) <= lanes ? 1 : 2
+  const block = otherLength(p, pass) <= lanes ? lanes : 2 * lanes
+  const shapes = [{ lanes, each, block }, ...(each * block > lanes ? [{ lanes, each: 1, block }] : [])]
+  return shapes.filter((shape) => subgroupBytes(p, pass, shape) <= caps.maxWorkgroupBytes)
+}
+
 export function subgroupProgram(
   p: AttentionProblem,
   pass: Pass,
-  lanes: number,
-  rows: number,
-  vectorOperands: boolean,
+  shape: SubgroupShape,
+  vector: boolean,
   caps: Capabilities,
 ): Program {
+  const { lanes, each, block } = shape
   const { own, other, outputs } = passArrays[pass]
-  const chunks = rowChunks(p)
-  // Components a lane sums: as few as cover d, so that narrow heads keep every lane busy.
-  const width = p.d > 2 * lanes ? 4 : p.d > lanes ? 2 : 1
-  const vector = vectorOperands && width === 4
   const parts = passShell(p, pass, vector, caps, true)
-  const spans = ceilDiv(p.d, lanes * width)
-  const type = ['', 'f32', 'vec2f', '', 'vec4f'][width]!
-  const ownRows = pass === 'keys' ? 'u.lk' : 'u.lq'
-  const otherRows = pass === 'keys' ? 'u.lq' : 'u.lk'
-  // An owned row is held in `held` blocks of as many vec4s, at most one a lane. Their ends are written with a uniform.
-  const held = ceilDiv(chunks, lanes)
-  const blockStart = (b: number): number => Math.floor((chunks * b) / held)
-  const blockEnd = (b: number): string => (held === 1 ? 'u.chunks' : `u.chunks * ${b + 1}u / ${held}u`)
+  const rows = lanes * each
+  const [ownEnd, otherEnd] = pass === 'keys' ? ['u.lk', 'u.lq'] : ['u.lq', 'u.lk']
+  const text = blockText(p, pass, shape)
+  const row = (line: (i: number) => string, separator?: string): string => times(each, line, separator)
+  const bytes = subgroupBytes(p, pass, shape)
+  const whole = bytes === 0
 
-  const components = ['0.0', '0.0', '0.0', '0.0']
-  /** Loads and stores of the components that a lane owns, guarded where d leaves lanes idle. */
-  const part = (name: string): string => {
-    const index = `m * ${lanes * width}u + lane * ${width}u`
-    if (width === 4)
-      return `fn ${name}Part(row: u32, lane: u32, m: u32) -> vec4f {
-  let c = m * ${lanes}u + lane;
-  if (c >= ${chunks}u) { return vec4f(); }
-  return ${name}At(row, c);
-}`
-    const loads = components
-      .slice(0, width)
-      .map(
-        (_, i) => `select(0.0, ${parts.arrays[name]!.load(`row + min(e + ${i}u, ${p.d - 1}u)`)}, e + ${i}u < ${p.d}u)`,
-      )
-    return `fn ${name}Part(row: u32, lane: u32, m: u32) -> ${type} {
-  let e = ${index};
-  return ${type}(${loads.join(', ')});
-}`
-  }
-  const store = (name: string): string => {
-    if (width === 4)
-      return `fn ${name}Keep(row: u32, lane: u32, m: u32, value: vec4f) {
-  let c = m * ${lanes}u + lane;
-  if (c < ${chunks}u) { ${name}Put(row, c, value); }
-}`
-    const value = (i: number): string => (width === 1 ? 'value' : `value.${'xy'[i]}`)
-    return `fn ${name}Keep(row: u32, lane: u32, m: u32, value: ${type}) {
-  let e = m * ${lanes * width}u + lane * ${width}u;
-  ${times(width, (i) => `if (e + ${i}u < ${p.d}u) { ${parts.arrays[outputArray(p, name)]!.store(`row + e + ${i}u`, value(i))} }`, ' ')}
-}`
-  }
-  const summed = { forward: ['v'], queries: ['k'], keys: ['q', 'dout'] }[pass]
+  const factor = (name: string, i: number): string =>
+    ({ o: ` * scale${i}`, dq: ' * u.scale', dk: ' * u.scale' })[name] ?? ''
+  const put = (name: string, i: number, value: string): string =>
+    `if (own${i} < ${ownEnd}) { ${name}Put(${name}First + own${i} * u.${name}_row, c, ${value}${factor(name, i)}); }`
+  const kept = (name: string, i: number): string => `${name}Sums[(c * ${each}u + ${i}u) * ${lanes}u + lane]`
+  const before = (name: string, i: number): string =>
+    whole ? 'vec4f()' : `${kept(name, i)}${name === 'o' ? ` * shrink${i}` : ''}`
+  /** Adds the block's rows, weighted, to the sums of the own ones. */
+  const add = (name: string, weights: string, from: string): string => `    {
+${times(block, (j) => row((i) => `      let weight${j}_${i} = ${weights}[${j * each + i}];`))}
+      for (var c = 0u; c < u.chunks; c++) {
+${row((i) => `        var sum${i} = ${before(name, i)};`)}
+${text.shares(from, (j) => row((i) => `sum${i} += weight${j}_${i} * e;`, ' '))}
+${row((i) => `        ${whole ? put(name, i, `sum${i}`) : `${kept(name, i)} = sum${i};`}`)}
+      }
+    }`
+  const adds = {
+    forward: [add('o', 'scores', 'v')],
+    queries: [add('dq', 'slopes', 'k')],
+    keys: [add('dk', 'slopes', 'q'), add('dv', 'scores', 'dout')],
+  }[pass].join('\n')
 
-  // Every load and store stands in the text once, in a loop that fills a function-local array; the array is then read at
-  // constant places only, that is, from registers.
-  const loadOwn = `${own.map((name) => `  var ${name}Own: array<vec4f, ${rows * held}>;`).join('\n')}
-${pass === 'queries' ? `  var lseOwn: array<f32, ${rows}>;\n  var deltaOwn: array<f32, ${rows}>;` : ''}
-${pass === 'keys' ? `  var attendedOwn: array<bool, ${rows}>;` : ''}
-  for (var r = 0u; r < live; r++) {
-${pass === 'queries' ? '    lseOwn[r] = lse[pair * u.lq + firstRow + r];\n    deltaOwn[r] = delta[pair * u.lq + firstRow + r];' : ''}
-${pass === 'keys' ? '    attendedOwn[r] = keyAttended(maskAt, firstRow + r);' : ''}
-${own
-  .map(
-    (name) => `    for (var b = 0u; b * ${lanes}u < u.chunks; b++) {
-      ${name}Own[r * ${held}u + b] = ${name}At(${name}First + (firstRow + r) * u.${name}_row, min(lane + u.chunks * b / ${held}u, ${chunks - 1}u));
-    }`,
-  )
-  .join('\n')}
-  }
-${own.map((name) => times(rows, (r) => times(held, (b) => `  let ${name}${r}_${b} = ${name}Own[${r * held + b}];`))).join('\n')}`
-  const products = (
-    result: string,
-    mine: string,
-    theirs: string,
-  ): string => `${times(rows, (r) => `    var ${result}${r} = 0.0;`)}
-${times(
-  held,
-  (b) => `    for (var c = 0u; c < ${blockEnd(b)} - ${blockStart(b)}u; c++) {
-      let e = ${theirs}At(${theirs}Row, c + ${blockStart(b)}u);
-${times(rows, (r) => `      ${result}${r} += dot(subgroupShuffle(${mine}${r}_${b}, c), e);`)}
-    }`,
-)}`
-  const position = (r: string): string => (pass === 'keys' ? `at, firstRow + ${r}` : `firstRow + ${r}, at`)
-  const scores = `${products('s', own[0], other[0])}
-${p.bias ? `    for (var r = 0u; r < live; r++) { biases[r] = biasOf(biasAt, ${position('r')}); }` : ''}
-${pass === 'keys' ? '' : '    let attended = keyAttended(maskAt, safe);'}
-${times(rows, (r) => {
-  const attended = pass === 'keys' ? `attendedOwn[${r}]` : 'attended'
-  return `    s${r} = score(s${r}, ${p.bias ? `biases[${r}]` : '0.0'}, ${attended}, ${position(`${r}u`)});`
-})}`
-  const lseOf = (r: number): string => (pass === 'keys' ? 'otherLse' : `lse${r}`)
-  const deltaOf = (r: number): string => (pass === 'keys' ? 'otherDelta' : `delta${r}`)
-  const gradients = `${scores}
-${products('g', own[1] ?? '', other[1] ?? '')}
-${times(rows, (r) => `    let p${r} = exp(s${r} - ${lseOf(r)}); g${r} = p${r} * (g${r} - ${deltaOf(r)});`)}`
-  const add = (pairs: [sum: string, weight: string, from: string][]): string => {
-    const body = pairs.map(
-      ([sum, weight, from]) => `      let ${from}Each = ${from}First + turn * u.${from}_row;
-${times(spans, (m) => `      let ${from}${m} = ${from}Part(${from}Each, lane, ${m}u);`)}
-${times(rows, (r) => {
-  const w = `${weight}${r}Now`
-  return `      let ${w} = subgroupShuffle(${weight}${r}, turn - j);
-${times(spans, (m) => `      ${sum}${r}_${m} += ${w} * ${from}${m};`)}`
-})}`,
-    )
-    return `    let stop = min(j + ${lanes}u, ${otherRows});\n    for (var turn = j; turn < stop; turn++) {\n${body.join('\n')}\n    }`
-  }
-  const inner = {
-    forward: `${scores}
-${times(
-  rows,
-  (r) => `    let high${r} = max(most${r}, subgroupMax(s${r}));
-    let shrink${r} = exp(most${r} - high${r});
-    most${r} = high${r};
-    let p${r} = exp(s${r} - high${r});
-    total${r} = total${r} * shrink${r} + p${r};
-${times(spans, (m) => `    o${r}_${m} *= shrink${r};`)}`,
-)}
-${add([['o', 'p', 'v']])}`,
-    queries: `${gradients}\n${add([['dq', 'g', 'k']])}`,
-    keys: `    var otherLse = lse[pair * u.lq + safe];
-    if (otherLse < lowest) { otherLse = deadRow; }
-    let otherDelta = delta[pair * u.lq + safe];
-${gradients}
-${add([
-  ['dk', 'g', 'q'],
-  ['dv', 'p', 'dout'],
-])}`,
-  }[pass]
-  const rowState = {
-    forward: times(rows, (r) => `  var most${r} = lowest; var total${r} = 0.0;`),
-    queries: times(
-      rows,
-      (r) => `  var lse${r} = lseOwn[${r}];
-  if (lse${r} < lowest) { lse${r} = deadRow; }
-  let delta${r} = deltaOwn[${r}];`,
-    ),
-    keys: '',
-  }[pass]
-  const hand = (name: string, r: number, factor: string): string =>
-    times(spans, (m) => `${name}Out[${r * spans + m}] = ${name}${r}_${m}${factor};`, ' ')
-  const finish = `${outputs.map((name) => `  var ${name}Out: array<${type}, ${rows * spans}>;`).join('\n')}
-${
-  {
-    forward: `  var lseOut: array<f32, ${rows}>;
-${times(
-  rows,
-  (r) => `  {
-    let sum = subgroupAdd(total${r});
-    let dead = sum == 0.0;
-    let scale = select(1.0 / sum, 0.0, dead);
-    lseOut[${r}] = select(most${r} + log(sum), bitcast<f32>(u.minusInfinity), dead);
-    ${hand('o', r, ' * scale')}
+  const scales = row((i) => `  let scale${i} = select(1.0 / total${i}, 0.0, total${i} == 0.0);`)
+  const forward = pass === 'forward'
+  const lse = row(
+    (i) => `  if (own${i} < u.lq) {
+    lse[pair * u.lq + own${i}] = select(most${i} + log(total${i}), bitcast<f32>(u.minusInfinity), total${i} == 0.0);
   }`,
-)}`,
-    queries: times(rows, (r) => `  ${hand('dq', r, ' * u.scale')}`),
-    keys: times(rows, (r) => `  ${hand('dk', r, ' * u.scale')} ${hand('dv', r, '')}`),
-  }[pass]
-}
-  for (var r = 0u; r < live; r++) {
-${pass === 'forward' ? '    if (lane == 0u) { lse[pair * u.lq + firstRow + r] = lseOut[r]; }' : ''}
-    for (var m = 0u; m * ${lanes * width}u < u.d; m++) {
-${outputs.map((name) => `      ${name}Keep(${name}First + (firstRow + r) * u.${name}_row, lane, m, ${name}Out[r * ${spans}u + m]);`).join('\n')}
-    }
-  }`
-  const first = p.causal && pass === 'keys' ? `firstRow / ${lanes}u * ${lanes}u` : '0u'
-  const end = p.causal && pass !== 'keys' ? `min(u.lk, firstRow + ${rows}u)` : otherRows
+  )
+  const keep = outputs.map((name) => row((i) => `    ${put(name, i, kept(name, i))}`)).join('\n')
+  const first = p.causal && pass === 'keys' ? `firstRow / ${block}u * ${block}u` : '0u'
+  const end = p.causal && pass !== 'keys' ? `min(u.lk, firstRow + ${rows}u)` : otherEnd
   const bases = [...new Set([...own, ...other, ...outputs])]
-  const main = `${summed.map(part).join('\n')}
-${outputs.map(store).join('\n')}
+  const memory = whole
+    ? []
+    : outputs.map((name) => `var<workgroup> ${name}Sums: array<vec4f, ${bytes / 16 / outputs.length}>;`)
+  const main = `${memory.join('\n')}
 @compute @workgroup_size(${lanes})
 fn main(@builtin(subgroup_invocation_id) lane: u32, @builtin(workgroup_id) wid: vec3u,
         @builtin(num_workgroups) groupCount: vec3u) {
   let group = wid.x + wid.y * groupCount.x;
-  let tiles = (${ownRows} + ${rows - 1}u) / ${rows}u;
+  let count = ${block}u * groupCount.z;
+  let tiles = (${ownEnd} + ${rows - 1}u) / ${rows}u;
   if (group >= u.sequences * u.heads * tiles) { return; }
   let pair = group / tiles;
   let firstRow = (group % tiles) * ${rows}u;
-  let live = min(${rows}u, ${ownRows} - firstRow);
   let sequence = pair / u.heads;
   let head = pair % u.heads;
 ${scoreBases(p)}
 ${bases.map((name) => `  let ${name}First = ${name}Base(sequence, head);`).join('\n')}
-${loadOwn}
-${rowState}
-${p.bias ? `  var biases: array<f32, ${rows}>;` : ''}
-${outputs.map((name) => times(rows, (r) => times(spans, (m) => `  var ${name}${r}_${m} = ${type}();`, ''))).join('\n')}
-  let end = ${end};
-  for (var j = ${first}; j < end; j += ${lanes}u) {
-    let at = j + lane;
-    let safe = min(at, ${otherRows} - 1u);
-${other.map((name) => `    let ${name}Row = ${name}First + safe * u.${name}_row;`).join('\n')}
-${inner}
+${text.own}
+${forward ? row((i) => `  var most${i} = lowest;\n  var total${i} = 0.0;`) : ''}
+${text.locals.map((local) => `  var ${local};`).join('\n')}
+  for (var start = ${first}; start < ${end}; start += ${block}u) {
+${text.other}
+${text.fill}
+${forward && whole ? scales : ''}
+${adds}
   }
-${finish}
+${forward && !whole ? scales : ''}
+${forward ? lse : ''}
+${whole ? '' : `  for (var c = 0u; c < u.chunks; c++) {\n${keep}\n  }`}
 }
 `
   const groups = sequences(p) * p.heads * ceilDiv(ownLength(p, pass), rows)
-  return passProgram(p, pass, `subgroup.${lanes}x${rows}`, parts, main, groups, caps)
+  return passProgram(p, pass, `subgroup.${rows}x${block}`, parts, main, groups, caps, bytes)
 }
