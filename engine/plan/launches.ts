@@ -6,8 +6,8 @@ import { valueInputs } from '../autograd.ts'
 import type { Node, OutputSpec } from '../graph.ts'
 import { resolvePick, specOf, type ValueRef } from './emit.ts'
 import type { Partition, Tail } from './partition.ts'
-import { type Placement, placeInConcat, placeInPack } from './placement.ts'
-import { effects, isKernel, isReduction } from './roles.ts'
+import { type Placement, placeInConcat, placeInPack, placeRearranged } from './placement.ts'
+import { effects, isKernel, isReduction, rearranges } from './roles.ts'
 import { flatWindow } from './views.ts'
 
 /** A result of a generated launch. */
@@ -107,7 +107,7 @@ function kernelLaunch(node: Node, part: Partition): Launch {
 
 const own = (value: Node): Output => ({ value, ref: { node: value, output: 0 } })
 
-/** One launch per stored value; packs, and concats that kernels can write into, become places instead of launches. */
+/** One launch per stored value; packs, and concats and rearrangements that kernels can write into, become places instead of launches. */
 export function launchesOf(part: Partition, wanted: ReadonlySet<OutputSpec>): Launches {
   const made = new Map<Node, Launch>()
   for (const node of part.order) {
@@ -134,6 +134,7 @@ export function launchesOf(part: Partition, wanted: ReadonlySet<OutputSpec>): La
         list.push(generatedLaunch([[output]], part))
       continue
     }
+    if (launch.kind === 'generated' && rearranges(node) && placeRearranged(node, part, only, placed)) continue
     const zeros = node.op === 'concat' ? placeInConcat(node as Node<'concat'>, part, only, placed) : undefined
     if (!zeros) list.push(launch)
     else if (zeros.length)

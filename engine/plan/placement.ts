@@ -1,4 +1,4 @@
-/** Values written straight into a part of a larger one: gradients into their flat buffer, dq, dk and dv into that of qkv. */
+/** Values written straight into a part of a larger one: gradients into their flat buffer, dq, dk and dv into that of qkv or with heads first. */
 import type { Node, OutputSpec } from '../graph.ts'
 import { full, pick, record } from '../ops/build.ts'
 import { contiguousStrides } from '../shape.ts'
@@ -7,7 +7,7 @@ import { writesStrided } from './kernels.ts'
 import type { Output } from './launches.ts'
 import type { Partition } from './partition.ts'
 import { bindingAlignment } from './plan.ts'
-import { isKernel } from './roles.ts'
+import { isKernel, rearranges } from './roles.ts'
 import { dot, type Index, plus } from './symbolic.ts'
 import { axisVariables, pushed, stridesOf } from './views.ts'
 
@@ -99,6 +99,27 @@ export function placeInConcat(
   if (found.size !== concat.inputs.length + zeros.length) return undefined
   for (const [spec, placement] of found) placed.set(spec, placement)
   return zeros
+}
+
+/**
+ * Places the result of a kernel in what is stored of it rearranged: a gradient with heads before tokens. False if it cannot be
+ * written there.
+ */
+export function placeRearranged(
+  node: Node,
+  part: Partition,
+  only: Exclusive,
+  placed: Map<OutputSpec, Placement>,
+): boolean {
+  const path = [node, ...pathDown(node.inputs[0]!, part)]
+  const ref = resolvePick(path.at(-1)!.inputs[0]!)
+  if (!path.every(rearranges) || !writesStrided(ref.node) || !only(ref)) return false
+  const { shape } = specOf(ref)
+  const at = path.reduceRight<readonly Index[]>((c, step) => pushed(step, c)!, axisVariables(shape))
+  const strides = stridesOf(dot(at, contiguousStrides(node.shape)), shape.length)
+  if (!strides || (shape.at(-1)! > 1 && strides.at(-1) !== 1)) return false
+  placed.set(specOf(ref), { container: node, strides, offset: 0 })
+  return true
 }
 
 /** Rearrangements and zero paddings from a value down to what stands in memory, outermost first. */

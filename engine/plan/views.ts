@@ -1,7 +1,7 @@
 /** Views: how a value in memory looks through reshapes, permutations and slices, and where an element goes through them. */
 import { byteSize } from '../dtype.ts'
 import type { Node } from '../graph.ts'
-import { contiguousStrides, numel } from '../shape.ts'
+import { contiguousStrides, numel, sameShape } from '../shape.ts'
 import type { ValueRef } from './emit.ts'
 import { bindingAlignment, type Window } from './plan.ts'
 import { isView, rearranges } from './roles.ts'
@@ -39,11 +39,32 @@ export function stridesOf(index: Index, rank: number): number[] | undefined {
   return strides
 }
 
-/** Follows views down to memory; undefined where the view is no plain stride pattern. */
+/** Whether a node is 1 everywhere. */
+function isOne(node: Node): boolean {
+  let x = node
+  while (x.op === 'expand' || x.op === 'reshape' || x.op === 'permute') x = x.inputs[0]!
+  return x.op === 'constant' && (x as Node<'constant'>).attrs.value === 1
+}
+
+/** The other factor of a product with 1, which is the same value: the gradient of Σ y ∘ w is w. */
+function timesOne(node: Node): Node | undefined {
+  if (node.op !== 'mul') return undefined
+  const [a, b] = node.inputs as [Node, Node]
+  const same = isOne(a) ? b : isOne(b) ? a : undefined
+  return same && same.dtype === node.dtype && sameShape(same.shape, node.shape) ? same : undefined
+}
+
+/** Follows views, and products with 1, down to memory; undefined where the view is no plain stride pattern. */
 export function stridedView(node: Node, stop: (node: Node) => boolean): StridedView | undefined {
   let at = axisVariables(node.shape)
   let x = node
-  while (isView(x) && !x.realized && !stop(x)) {
+  while (!x.realized && !stop(x)) {
+    const factor = timesOne(x)
+    if (factor) {
+      x = factor
+      continue
+    }
+    if (!isView(x)) break
     const input = x.inputs[0]!
     if (x.op === 'reshape') at = reshapeCoordinates(at, x.shape, input.shape)
     else if (x.op === 'permute') {
