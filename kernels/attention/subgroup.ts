@@ -11,8 +11,9 @@
  * What a compiler would unroll stands in function-local arrays that loops of opaque bounds fill and read. A pair's bias, mask and
  * exponential are in the text once for each own row of a lane, and cost a few accesses for every 2·d multiply-adds.
  *
- * Measured on lavapipe, 12 heads of 197 × 64 with bias, eight lanes: two own rows and blocks of 16 take half the time of
- * handing rows round by `subgroupShuffle` (a loop over lanes there); blocks of 32 or four rows gain a tenth and compile twice as long.
+ * Measured on lavapipe, eight lanes, heads of 64, two own rows and blocks of 16: against eight rows held together and handed round
+ * by `subgroupShuffle`, a tenth less time for 197 tokens and half of it for sequences of 16. Blocks of 32 rows with four own ones
+ * would gain a few hundredths more and compile three times as long.
  */
 import { type Capabilities, ceilDiv, type Program } from '../kernel.ts'
 import type { AttentionProblem, Pass } from './problem.ts'
