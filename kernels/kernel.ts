@@ -5,6 +5,13 @@
  * order of its bindings, its uniform words, its grid and its cost. It knows no tensor and makes no GPU object.
  */
 
+/** C[m, n] += A[m, k] · B[k, n], the sizes that the adapter's instruction takes. */
+export interface SubgroupMatrix {
+  readonly m: number
+  readonly n: number
+  readonly k: number
+}
+
 /** What a kernel may count on. The engine fills it from the adapter; tests may fill it by hand. */
 export interface Capabilities {
   /** `shader-f16` is enabled on the device. */
@@ -13,6 +20,11 @@ export interface Capabilities {
   readonly subgroups: boolean
   readonly subgroupMinSize: number
   readonly subgroupMaxSize: number
+  /**
+   * Matrices that a subgroup multiplies as one: f16 in, f32 sums. Only where a program asked for them and the adapter computed a product
+   * with them that was right.
+   */
+  readonly subgroupMatrix?: SubgroupMatrix
   /** The adapter runs on the CPU (lavapipe, SwiftShader): no workgroup tiling, vec4 register tiles. */
   readonly software: boolean
   /** Bytes of workgroup memory a workgroup may use. */

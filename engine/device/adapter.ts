@@ -4,6 +4,7 @@
  */
 import type { Capabilities } from '../../kernels/kernel.ts'
 import { DeviceError } from './errors.ts'
+import { provenMatrix, subgroupMatrixFeature } from './matrix.ts'
 
 /**
  * - `auto`: a GPU if there is one, else a software adapter
@@ -24,6 +25,11 @@ export interface OpenOptions {
   readonly limits?: Readonly<Partial<Record<UsefulLimit, number>>>
   /** Features to do without, as if the adapter lacked them: `shader-f16`, `subgroups`, … */
   readonly without?: readonly string[]
+  /**
+   * Half-precision products by subgroup matrices (tensor cores), an experiment of Dawn's: taken where the adapter has them and a product
+   * computed with them is right, else left out; `device.caps.subgroupMatrix` says which. A browser needs --enable-unsafe-webgpu.
+   */
+  readonly subgroupMatrix?: boolean
   /** Node only: flags of Dawn's `create`, e.g. `enable-dawn-features=skip_validation`, `backend=opengl`. */
   readonly flags?: readonly string[]
   /**
@@ -116,7 +122,8 @@ export async function openGpu(gpu: GPU, options: OpenOptions, backend: string): 
   const adapter = await chooseAdapter(gpu, options.adapter ?? 'auto')
   if (!adapter) return null
   const description = describe(adapter.info, backend)
-  const wanted = [...new Set([...usefulFeatures, ...(options.features ?? [])])].filter(
+  const experiments = options.subgroupMatrix ? [subgroupMatrixFeature] : []
+  const wanted = [...new Set([...usefulFeatures, ...experiments, ...(options.features ?? [])])].filter(
     (name) => !options.without?.includes(name),
   )
   let device: GPUDevice
@@ -137,7 +144,13 @@ export async function openGpu(gpu: GPU, options: OpenOptions, backend: string): 
       { cause },
     )
   }
-  return { device, adapter: description, capabilities: capabilitiesOf(device, adapter.info, description.software) }
+  const capabilities = capabilitiesOf(device, adapter.info, description.software)
+  const matrix = options.subgroupMatrix ? await provenMatrix(device, adapter.info, capabilities) : undefined
+  return {
+    device,
+    adapter: description,
+    capabilities: matrix ? { ...capabilities, subgroupMatrix: matrix } : capabilities,
+  }
 }
 
 /** What kernels may count on, from the device as it was opened (not from what the adapter could do). */

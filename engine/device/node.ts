@@ -61,7 +61,13 @@ export async function openNodeGpu(options: OpenOptions = {}): Promise<OpenedGpu>
 async function openOn(options: OpenOptions, driver: string | undefined): Promise<OpenedGpu | null> {
   const given = options.flags?.find((flag) => flag.startsWith('backend='))?.slice('backend='.length)
   const backend = options.adapter === 'null' ? 'null' : (given ?? defaultBackend())
-  const flags = [...(options.flags ?? [])]
+  const enable = 'enable-dawn-features='
+  const features = (options.flags ?? [])
+    .filter((flag) => flag.startsWith(enable))
+    .map((flag) => flag.slice(enable.length))
+  if (options.subgroupMatrix) features.push('allow_unsafe_apis')
+  const flags = (options.flags ?? []).filter((flag) => !flag.startsWith(enable))
+  if (features.length) flags.push(enable + features.join(','))
   if (backend === 'null' && !given) flags.push('backend=null')
   // Timestamps are rounded to 65 µs otherwise, more than most kernels take.
   const disable = 'disable-dawn-features='

@@ -10,6 +10,7 @@
  *   register    every invocation a 4–8 × 4–8 tile in registers, no workgroup memory, no barrier
  *   subgroup    one subgroup a workgroup, A handed round by broadcast
  *   tiled       workgroup-memory tiles of 128², 64² or 32², next slice prefetched into registers
+ *   matrix      subgroup matrices, f16 operands only: where a program opts in and the adapter was seen to do them right
  *   split       k split over a workgroup's invocations and summed as a fixed tree: few outputs, long k
  *
  * Order on software adapters (lavapipe, 8 lanes, 2 cores): the subgroup tier leads, 5–8 times faster than the register tier, except
@@ -23,6 +24,7 @@
  * mostly outside C (n or m of a few) goes to the split or register tier.
  */
 import type { Capabilities, Variant } from '../kernel.ts'
+import { type MatrixShape, matrixFits, matrixProgram, matrixShapes } from './matrix.ts'
 import { batchCount, type MatmulProblem } from './problem.ts'
 import { type RegisterShape, registerProgram } from './register.ts'
 import { splitBytes, splitProgram } from './splitk.ts'
@@ -55,6 +57,12 @@ export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Vari
       ? [{ name: `tiled.${name}`, program: () => tiledProgram(problem, caps, shape) }]
       : []
   }
+  const matrix = (name: keyof typeof matrixShapes): Variant[] => {
+    const shape: MatrixShape = matrixShapes[name]
+    return matrixFits(problem, caps, shape)
+      ? [{ name: `matrix.${name}`, program: () => matrixProgram(problem, caps, shape) }]
+      : []
+  }
   const split = (side: 2 | 4): Variant[] =>
     fits(splitBytes, 256)
       ? [{ name: `split.${4 * side}x${4 * side}`, program: () => splitProgram(problem, caps, side) }]
@@ -71,12 +79,28 @@ export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Vari
   const splits = workgroups(16) < busyWorkgroups ? [...split(2), ...split(4)] : [...split(4), ...split(2)]
   if (Math.min(m, n) < 12) return k >= longK ? [...splits, ...rest, ...tiled('small')] : [...rest, ...tiled('small')]
   if (workgroups(128) >= busyWorkgroups)
-    return [...tiled('large'), ...tiled('medium'), ...subgroup(8), ...tiled('small'), ...rest]
+    return [
+      ...matrix('large'),
+      ...matrix('small'),
+      ...tiled('large'),
+      ...tiled('medium'),
+      ...subgroup(8),
+      ...tiled('small'),
+      ...rest,
+    ]
   if (workgroups(64) >= busyWorkgroups)
-    return [...tiled('medium'), ...tiled('large'), ...subgroup(8), ...tiled('small'), ...rest]
+    return [
+      ...matrix('small'),
+      ...matrix('large'),
+      ...tiled('medium'),
+      ...tiled('large'),
+      ...subgroup(8),
+      ...tiled('small'),
+      ...rest,
+    ]
   if (workgroups(32) >= busyWorkgroups || k < longK)
-    return [...tiled('small'), ...tiled('medium'), ...subgroup(8), ...subgroup(4), ...rest]
-  return [...splits, ...tiled('small'), ...tiled('medium'), ...subgroup(4), ...rest]
+    return [...matrix('small'), ...tiled('small'), ...tiled('medium'), ...subgroup(8), ...subgroup(4), ...rest]
+  return [...splits, ...matrix('small'), ...tiled('small'), ...tiled('medium'), ...subgroup(4), ...rest]
 }
 
 /** Rows of the subgroup tier on a CPU adapter, the best guess first. */

@@ -63,9 +63,14 @@ export const sidesLabel = (a: Side, b: Side): string =>
 export const lines = (count: number, line: (i: number) => string): string =>
   Array.from({ length: count }, (_, i) => line(i)).join('\n')
 
-const outerStride = ({ name }: Side): string => (name === 'a' ? 'u.aRow' : 'u.bCol')
-const kStride = ({ name }: Side): string => (name === 'a' ? 'u.aCol' : 'u.bRow')
-const extent = ({ name }: Side): string => (name === 'a' ? 'u.m' : 'u.n')
+/** Whether memory runs along k, which orders the loads of scalar operands too. */
+export const runsAlongK = (problem: MatmulProblem, side: Side): boolean =>
+  side.access === 'alongK' ||
+  (side.access === 'scalar' && (side.name === 'a' ? problem.a.colStride : problem.b.rowStride) === 1)
+
+export const outerStride = ({ name }: Side): string => (name === 'a' ? 'u.aRow' : 'u.bCol')
+export const kStride = ({ name }: Side): string => (name === 'a' ? 'u.aCol' : 'u.bRow')
+export const extent = ({ name }: Side): string => (name === 'a' ? 'u.m' : 'u.n')
 
 /**
  * Declares `<name>Base<i>`, the element index at k = 0 of each of `count` rows of A (columns of B) from `first` on, or of

@@ -28,11 +28,6 @@ export const tiledShapes = {
   small: { tileM: 32, tileN: 32, depth: 16, rows: 4, cols: 4 },
 } as const satisfies Record<string, TiledShape>
 
-/** Whether memory runs along k, which orders the loads of scalar operands too. */
-const runsAlongK = (problem: MatmulProblem, side: operand.Side): boolean =>
-  side.access === 'alongK' ||
-  (side.access === 'scalar' && (side.name === 'a' ? problem.a.colStride : problem.b.rowStride) === 1)
-
 export const tiledBytes = ({ tileM, tileN, depth }: TiledShape): number => 4 * depth * (tileM + tileN)
 
 export function tiledProgram(problem: MatmulProblem, caps: Capabilities, shape: TiledShape): Program {
@@ -66,7 +61,7 @@ ${whole}
 
   const kBlocks = depth / 4
   const locate = (side: operand.Side, index: string, tile: number): string =>
-    runsAlongK(problem, side)
+    operand.runsAlongK(problem, side)
       ? `    kBlock = ${index} % ${kBlocks}u; outerBlock = ${index} / ${kBlocks}u;`
       : `    kBlock = ${index} / ${tile / 4}u; outerBlock = ${index} % ${tile / 4}u;`
   const load = `  {
