@@ -52,6 +52,18 @@ device('the CPU can be asked for, and is what opens', async () => {
   gpu.destroy()
 })
 
+device('subgroup matrices that cannot be proven are left out, beside flags of the program', async () => {
+  const options = { subgroupMatrix: true, flags: ['enable-dawn-features=skip_validation'] }
+  for (const adapter of ['null', 'software'] as const) {
+    const { capabilities, device: gpu } = await requestGpu({ ...options, adapter })
+    // The null backend has the feature, and computes nothing.
+    if (adapter === 'null') assert.ok(gpu.features.has('chromium-experimental-subgroup-matrix' as GPUFeatureName))
+    if (!gpu.features.has('chromium-experimental-subgroup-matrix' as GPUFeatureName) || adapter === 'null')
+      assert.is(capabilities.subgroupMatrix, undefined)
+    gpu.destroy()
+  }
+})
+
 device('timestamps are not rounded', async () => {
   const { device: gpu } = await requestGpu()
   if (gpu.features.has('timestamp-query')) {
