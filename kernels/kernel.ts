@@ -50,6 +50,12 @@ export const baselineCapabilities: Capabilities = {
   maxGrid: 65535,
 }
 
+/** Whether a workgroup of one whole subgroup can be asked for: subgroups, of one size that a workgroup may have. */
+export function oneSubgroupSize(caps: Capabilities): boolean {
+  const size = caps.subgroupMinSize
+  return caps.subgroups && size === caps.subgroupMaxSize && size >= 4 && size <= Math.min(64, caps.maxInvocations)
+}
+
 /** A storage binding of a program; its place in `Program.bindings` is its `@binding` index in group 0. */
 export interface Binding {
   /** Name of the WGSL variable. */

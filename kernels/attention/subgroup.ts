@@ -15,7 +15,7 @@
  * by `subgroupShuffle`, a tenth less time for 197 tokens and half of it for sequences of 16. Blocks of 32 rows with four own ones
  * would gain a few hundredths more and compile three times as long.
  */
-import { type Capabilities, ceilDiv, type Program } from '../kernel.ts'
+import { type Capabilities, ceilDiv, oneSubgroupSize, type Program } from '../kernel.ts'
 import type { AttentionProblem, Pass } from './problem.ts'
 import {
   otherLength,
@@ -134,7 +134,7 @@ export const subgroupBytes = (p: AttentionProblem, pass: Pass, { lanes, each, bl
 /** Shapes worth measuring, the best guess first; none where subgroups have no one size. */
 export function subgroupShapes(p: AttentionProblem, pass: Pass, caps: Capabilities): SubgroupShape[] {
   const lanes = caps.subgroupMinSize
-  if (!caps.subgroups || lanes < 4 || lanes !== caps.subgroupMaxSize) return []
+  if (!oneSubgroupSize(caps)) return []
   const each = ownLength(p, pass) <= lanes ? 1 : 2
   const block = otherLength(p, pass) <= lanes ? lanes : 2 * lanes
   const shapes = [{ lanes, each, block }, ...(each * block > lanes ? [{ lanes, each: 1, block }] : [])]

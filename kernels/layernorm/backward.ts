@@ -10,10 +10,10 @@
  * own for both kernels, which load less.
  */
 import type { Binding, Capabilities, Epilogue, Program, Variant } from '../kernel.ts'
-import { ceilDiv, declareBindings, declareUniforms, foldGrid, packUniforms } from '../kernel.ts'
+import { ceilDiv, declareBindings, declareUniforms, foldGrid, oneSubgroupSize, packUniforms } from '../kernel.ts'
 import type { RowLayout, RowProblem } from '../softmax/rows.ts'
 import * as rows from '../softmax/rows.ts'
-import { enableHalf, type FloatArray, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
+import { enableHalf, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
 
 export interface LayerNormBackwardProblem extends RowProblem {
   /** Element types of x, dy and dx; default f32. Everything else, and every sum, is f32. */
@@ -112,14 +112,21 @@ const elementBytes = ({ input, gradient, output }: LayerNormBackwardProblem, dx:
 
 const parameterUniforms = { rows: 'u32', elements: 'u32' } as const
 
-const parameterBindings = (x: FloatArray, dy: FloatArray, type: string): Binding[] => [
-  x.binding,
-  dy.binding,
-  { name: 'mean', type: 'f32', access: 'read' },
-  { name: 'rstd', type: 'f32', access: 'read' },
-  { name: 'dgamma', type, access: 'read_write' },
-  { name: 'dbeta', type, access: 'read_write' },
-]
+/** What the parameter kernels read and write; `type` is that of an element. */
+function parameterArrays(problem: LayerNormBackwardProblem, vector: boolean, caps: Capabilities) {
+  const type = vector ? 'vec4f' : 'f32'
+  const x = floatArray('x', caps, { type: problem.input, vector })
+  const dy = floatArray('dy', caps, { type: problem.gradient, vector })
+  const bindings: Binding[] = [
+    x.binding,
+    dy.binding,
+    { name: 'mean', type: 'f32', access: 'read' },
+    { name: 'rstd', type: 'f32', access: 'read' },
+    { name: 'dgamma', type, access: 'read_write' },
+    { name: 'dbeta', type, access: 'read_write' },
+  ]
+  return { type, x, dy, bindings }
+}
 
 /** The program whose workgroups own `columns` elements of a row each. */
 function parametersOf(
@@ -152,10 +159,7 @@ function parametersProgram(
   vector: boolean,
   caps: Capabilities,
 ): Program {
-  const type = vector ? 'vec4f' : 'f32'
-  const x = floatArray('x', caps, { type: problem.input, vector })
-  const dy = floatArray('dy', caps, { type: problem.gradient, vector })
-  const bindings = parameterBindings(x, dy, type)
+  const { type, x, dy, bindings } = parameterArrays(problem, vector, caps)
   const threads = columns * splits
   const tree = `
   gammaSums[slot] = sumGamma;
@@ -213,10 +217,7 @@ function subgroupParametersProgram(
   vector: boolean,
   caps: Capabilities,
 ): Program {
-  const type = vector ? 'vec4f' : 'f32'
-  const x = floatArray('x', caps, { type: problem.input, vector })
-  const dy = floatArray('dy', caps, { type: problem.gradient, vector })
-  const bindings = parameterBindings(x, dy, type)
+  const { type, x, dy, bindings } = parameterArrays(problem, vector, caps)
   const four = (line: (r: number) => string): string => Array.from({ length: 4 }, (_, r) => line(r)).join('\n')
   const wgsl = `${enableHalf(bindings)}enable subgroups;
 ${declareBindings(bindings)}
@@ -264,8 +265,7 @@ export function layerNormBackwardParamsVariants(problem: LayerNormBackwardProble
   })
   if (caps.software) {
     const lanes = caps.subgroupMinSize
-    const oneSize = caps.subgroups && lanes >= 4 && lanes === caps.subgroupMaxSize
-    return oneSize
+    return oneSubgroupSize(caps)
       ? [
           { name: `subgroup${lanes}`, program: () => subgroupParametersProgram(problem, lanes, vector, caps) },
           variant(8, 1, vector),

@@ -23,12 +23,12 @@
  * parallelism is worth more than reuse, and with k at least 256 the rest of it is found along k. A tile that would be
  * mostly outside C (n or m of a few) goes to the split or register tier.
  */
-import type { Capabilities, Variant } from '../kernel.ts'
+import { type Capabilities, oneSubgroupSize, type Variant } from '../kernel.ts'
 import { type MatrixShape, matrixFits, matrixProgram, matrixShapes } from './matrix.ts'
 import { batchCount, type MatmulProblem } from './problem.ts'
 import { type RegisterShape, registerProgram } from './register.ts'
 import { splitBytes, splitProgram } from './splitk.ts'
-import { type SubgroupRows, subgroupProgram, subgroupUsable } from './subgroup.ts'
+import { type SubgroupRows, subgroupProgram } from './subgroup.ts'
 import { type TiledShape, tiledBytes, tiledProgram, tiledShapes } from './tiled.ts'
 
 export type { MatmulOperand, MatmulProblem } from './problem.ts'
@@ -47,7 +47,7 @@ export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Vari
     program: () => registerProgram(problem, caps, { rows, groups }),
   })
   const subgroup = (rows: SubgroupRows): Variant[] =>
-    subgroupUsable(caps) ? [{ name: `subgroup.${rows}`, program: () => subgroupProgram(problem, caps, rows) }] : []
+    oneSubgroupSize(caps) ? [{ name: `subgroup.${rows}`, program: () => subgroupProgram(problem, caps, rows) }] : []
   const fits = (bytes: number, invocations: number): boolean =>
     bytes <= caps.maxWorkgroupBytes && invocations <= caps.maxInvocations
   const tiled = (name: keyof typeof tiledShapes): Variant[] => {
@@ -70,7 +70,7 @@ export function matmulVariants(problem: MatmulProblem, caps: Capabilities): Vari
 
   if (caps.software) {
     const registers = [register(8, 1), register(4, 2)]
-    const broadcasts = subgroupUsable(caps) ? softwareRows(problem, caps).flatMap((rows) => subgroup(rows)) : []
+    const broadcasts = oneSubgroupSize(caps) ? softwareRows(problem, caps).flatMap((rows) => subgroup(rows)) : []
     return n > 8 ? [...broadcasts, ...registers] : [...registers, ...broadcasts]
   }
 

@@ -20,7 +20,7 @@
  * are enough of them. Sums are 64 (32) registers a thread, halves 12 more: 8 subgroups and 28.7 kB (4 and 14.3 kB) a workgroup leave room for
  * three to four workgroups on a multiprocessor.
  */
-import type { Capabilities, Program, SubgroupMatrix } from '../kernel.ts'
+import { type Capabilities, oneSubgroupSize, type Program, type SubgroupMatrix } from '../kernel.ts'
 import * as operand from './operand.ts'
 import type { MatmulProblem } from './problem.ts'
 
@@ -62,7 +62,7 @@ export function matrixFits(problem: MatmulProblem, caps: Capabilities, shape: Ma
     caps.f16 &&
     problem.a.type === 'f16' &&
     problem.b.type === 'f16' &&
-    lanes === caps.subgroupMaxSize &&
+    oneSubgroupSize(caps) &&
     lanes * subgroupsOf(shape) <= caps.maxInvocations &&
     matrixBytes(shape, matrix) <= caps.maxWorkgroupBytes
   )

@@ -11,8 +11,9 @@
  * Measured on 512³, all layouts alike, as a share of the multiply-add ceiling: 0.32 with 8 rows, 0.42 with 16, 0.50 with 32.
  *
  * On a GPU with 32 lanes, 8 rows keep 32 accumulators a thread, no workgroup memory: full occupancy. A pass of 4 k reads
- * 8·16 B of A and 4·512 B of B for 2·4·8·128 flops, 3.8 flops a byte from L1, half of what an SM of the RTX 3090 class needs at
- * 128 B a clock: behind the tiles in workgroup memory, ahead of them where there are too few rows for a tile.
+ * 8·16 B of A and 4·512 B of B for 2·4·8·128 flops, 3.8 flops a byte: twice what an SM of the RTX 3090 class needs of its L1 (256 flops
+ * and 128 B a clock), a tenth of the 38 that 936 GB/s of memory ask for where caches miss. Behind the tiles in workgroup memory, ahead of
+ * them where there are too few rows for a tile.
  *
  * The workgroup must be exactly one whole subgroup: usable only where the adapter has a single subgroup size.
  */
@@ -22,12 +23,6 @@ import type { MatmulProblem } from './problem.ts'
 
 /** Multiples of 4; lanes without rows of their own load what others load. */
 export type SubgroupRows = 4 | 8 | 16 | 24 | 32
-
-/** Whether a workgroup of one whole subgroup can be asked for. */
-export function subgroupUsable(caps: Capabilities): boolean {
-  const size = caps.subgroupMinSize
-  return caps.subgroups && size === caps.subgroupMaxSize && size >= 4 && size <= Math.min(64, caps.maxInvocations)
-}
 
 export function subgroupProgram(problem: MatmulProblem, caps: Capabilities, rows: SubgroupRows): Program {
   const lanes = caps.subgroupMinSize

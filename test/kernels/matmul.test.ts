@@ -2,12 +2,12 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Capabilities, Epilogue, Program, Variant } from '../../kernels/kernel.ts'
-import { baselineCapabilities } from '../../kernels/kernel.ts'
+import { baselineCapabilities, oneSubgroupSize } from '../../kernels/kernel.ts'
 import type { MatmulOperand, MatmulProblem } from '../../kernels/matmul/matmul.ts'
 import { matmulCost, matmulReference, matmulVariants } from '../../kernels/matmul/matmul.ts'
 import { registerProgram } from '../../kernels/matmul/register.ts'
 import { splitProgram } from '../../kernels/matmul/splitk.ts'
-import { subgroupProgram, subgroupUsable } from '../../kernels/matmul/subgroup.ts'
+import { subgroupProgram } from '../../kernels/matmul/subgroup.ts'
 import { tiledProgram, tiledShapes } from '../../kernels/matmul/tiled.ts'
 import { openBareDevice, randomArray, relativeError, runProgram } from '../support/program.ts'
 
@@ -41,7 +41,7 @@ function everyProgram(problem: MatmulProblem, caps: Capabilities): Program[] {
   return [
     registerProgram(problem, caps, { rows: 4, groups: 1 }),
     registerProgram(problem, caps, { rows: 8, groups: 2 }),
-    ...(subgroupUsable(caps) ? ([4, 8, 24] as const).map((rows) => subgroupProgram(problem, caps, rows)) : []),
+    ...(oneSubgroupSize(caps) ? ([4, 8, 24] as const).map((rows) => subgroupProgram(problem, caps, rows)) : []),
     ...Object.values(tiledShapes).map((shape) => tiledProgram(problem, caps, shape)),
     splitProgram(problem, caps, 2),
     splitProgram(problem, caps, 4),
