@@ -32,9 +32,9 @@ export interface Launch {
   readonly ops: string
   readonly flops: number
   readonly bytes: number
-  readonly workgroupBytes: number
-  /** f32 accumulators a thread keeps in registers; 0 where the kernel does not say. */
-  readonly accumulators: number
+  /** Bytes of workgroup memory, and values that a thread keeps in registers (kernels/kernel.ts); absent where the text is a user's. */
+  readonly workgroupBytes?: number | undefined
+  readonly accumulators?: number | undefined
 }
 
 /** A contestant ready to run. */

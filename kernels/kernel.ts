@@ -98,9 +98,14 @@ export interface Program {
   readonly uniforms: Uint32Array
   readonly grid: readonly [number, number, number]
   readonly cost: Cost
-  /** Bytes of workgroup memory and f32 accumulators a thread keeps, for the benchmark's occupancy estimate. */
-  readonly workgroupBytes?: number
-  readonly accumulators?: number
+  /** Bytes of workgroup memory. Undefined where the text is a user's. */
+  readonly workgroupBytes: number | undefined
+  /**
+   * 32-bit values that a thread keeps over the steps of its innermost loop: sums, running statistics, a row that it holds. The operands of
+   * one step, addresses and what the compiler adds are not counted, so that it is an estimate of registers from below; 0: it reads,
+   * computes, writes. Undefined where the text is a user's.
+   */
+  readonly accumulators: number | undefined
   /** What whoever chose this variant notes about its problem; copies of the program carry it along. */
   readonly chosen?: object
 }

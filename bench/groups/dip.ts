@@ -8,8 +8,8 @@
 import { makeConfig, type PresetName } from '../../dip/config.ts'
 import type { ClipRef, Triplet } from '../../train/data/triplets.ts'
 import { gradientLimit, outputLimit, runGolden } from '../../train/golden.ts'
-import { type Batch, makeBatch } from '../../train/training/batch.ts'
-import { Trainer } from '../../train/training/trainer.ts'
+import { type Batch, clipTensor, makeBatch } from '../../train/training/batch.ts'
+import { fakeLogits, Trainer } from '../../train/training/trainer.ts'
 import { custom } from '../contestants.ts'
 import type { Check, Group, Outputs, Prepared, Row, RowContext } from '../contract.ts'
 import { random, relativeError } from '../data.ts'
@@ -24,6 +24,7 @@ interface Setting {
 
 const golden = 'test/golden/tiny.safetensors'
 const schedule = { peak: 1e-3, steps: 1000, warmup: 0.01 }
+/** One batch of the scorer. */
 const clipsScored = 16
 
 const configOf = (preset: PresetName) => makeConfig({ preset, 'idm.diffuse': 'power' })
@@ -77,7 +78,12 @@ async function prepareTraining(library: DiptychLibrary, setting: Setting, contex
   const plain = unchecked ? [] : await unfused(library, () => twoSteps(newTrainer(setting.preset)))
   const trainer = newTrainer(setting.preset)
   const losses = await twoSteps(trainer)
+  const recorded = trainer.record(batch)
+  const { discreteLaunches } = library.launches([recorded])
+  // The optimiser's part is due once it is recorded.
+  await recorded.data()
   return {
+    ...(discreteLaunches && { discreteLaunches }),
     launches: await library.launchesOfRun(() => trainer.step(batch)),
     run: async () => {
       await trainer.step(batch)
@@ -93,7 +99,10 @@ async function prepareScoring(library: DiptychLibrary, { preset }: Setting, cont
   const plain = unchecked ? [] : await unfused(library, () => newTrainer(preset).logits('student', clips))
   const trainer = newTrainer(preset)
   const losses = await trainer.logits('student', clips)
+  const { T: frames, M: side } = configOf(preset)
+  const { discreteLaunches } = library.launches([fakeLogits(trainer.student, clipTensor(clips, { frames, side }))])
   return {
+    ...(discreteLaunches && { discreteLaunches }),
     launches: await library.launchesOfRun(() => trainer.logits('student', clips)),
     run: async () => {
       await trainer.logits('student', clips)

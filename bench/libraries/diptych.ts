@@ -16,8 +16,8 @@ export const launchesOf = (plan: Plan): Launch[] =>
     ops,
     flops: program.cost.flops,
     bytes: program.cost.bytes,
-    workgroupBytes: program.workgroupBytes ?? 0,
-    accumulators: program.accumulators ?? 0,
+    workgroupBytes: program.workgroupBytes,
+    accumulators: program.accumulators,
   }))
 
 export class DiptychLibrary implements Library {

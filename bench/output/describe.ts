@@ -2,7 +2,7 @@
 import type { Check } from '../contract.ts'
 import { byteCount, count, digits, duration, flopCount, percent } from '../format.ts'
 import type { ContestantResult, Environment, LaunchResult, RowResult } from '../results.ts'
-import type { Ceilings } from '../roofline.ts'
+import type { Bound, Ceilings } from '../roofline.ts'
 
 export const columns = [
   'contestant',
@@ -55,34 +55,86 @@ export function problemLine(row: RowResult): string {
   ].join('; ')
 }
 
-/** Label, ops, flop/B, workgroup memory, accumulators a thread, bound and least time of a launch. */
-export const launchCells = (launch: LaunchResult): string[] => [
-  launch.label,
-  launch.ops,
-  digits(launch.intensity),
-  byteCount(launch.workgroupBytes),
-  launch.accumulators ? String(launch.accumulators) : '–',
-  launch.bound,
-  duration(launch.least),
-]
-
-/** Launches by their least time, the longest first, equal programs counted together. */
-export function heaviest(launches: readonly LaunchResult[]): { launch: LaunchResult; times: number }[] {
-  const found = new Map<string, { launch: LaunchResult; times: number }>()
-  for (const launch of launches) {
-    const key = JSON.stringify([launch.label, launch.flops, launch.bytes])
-    const known = found.get(key)
-    if (known) known.times++
-    else found.set(key, { launch, times: 1 })
-  }
-  return [...found.values()].sort((a, b) => b.times * b.launch.least - a.times * a.launch.least)
+/** Launches of one program in a run, together. */
+export interface ProgramUse {
+  readonly label: string
+  /** What it computes, each once. */
+  readonly ops: readonly string[]
+  readonly times: number
+  readonly intensity: number
+  readonly workgroupBytes: number | undefined
+  readonly accumulators: number | undefined
+  readonly bound: Bound
+  /** Least ms of all its launches. */
+  readonly least: number
 }
 
-export function launchLine({ launch, times }: { launch: LaunchResult; times: number }): string {
-  const registers = launch.accumulators ? `, ${launch.accumulators} accumulators a thread` : ''
-  return `${times > 1 ? `${times} × ` : ''}${launch.label}: ${digits(launch.intensity)} flop/B, ${byteCount(
-    launch.workgroupBytes,
-  )} workgroup memory${registers}, ${launch.bound}-bound (least ${duration(launch.least)})`
+/** Launches by program, the longest by the ceilings first; what bounds a program bounds most of its least time. */
+export function programsOf(launches: readonly LaunchResult[]): ProgramUse[] {
+  const uses = new Map<string, LaunchResult[]>()
+  for (const launch of launches) {
+    const key = JSON.stringify([launch.label, launch.workgroupBytes, launch.accumulators])
+    uses.set(key, [...(uses.get(key) ?? []), launch])
+  }
+  const sum = (all: readonly LaunchResult[], of: (l: LaunchResult) => number) => all.reduce((s, l) => s + of(l), 0)
+  return [...uses.values()]
+    .map((all) => {
+      const { label, workgroupBytes, accumulators } = all[0]!
+      const least = sum(all, (l) => l.least)
+      const computing = sum(
+        all.filter((l) => l.bound === 'compute'),
+        (l) => l.least,
+      )
+      return {
+        label,
+        ops: [...new Set(all.map((l) => l.ops))],
+        times: all.length,
+        intensity:
+          sum(all, (l) => l.flops) /
+          Math.max(
+            1,
+            sum(all, (l) => l.bytes),
+          ),
+        workgroupBytes,
+        accumulators,
+        bound: computing > least / 2 ? ('compute' as const) : ('memory' as const),
+        least,
+      }
+    })
+    .sort((a, b) => b.least - a.least)
+}
+
+const known = <T>(value: T | undefined, show: (value: T) => string): string =>
+  value === undefined ? 'not known' : show(value)
+
+export const programColumns = [
+  'program',
+  'launches',
+  'flop/B',
+  'workgroup memory',
+  'accumulators a thread',
+  'bound',
+  'least',
+] as const
+
+/** Cells of a program, in the order of `programColumns`. */
+export const programCells = (use: ProgramUse): string[] => [
+  use.label,
+  count(use.times),
+  digits(use.intensity),
+  known(use.workgroupBytes, byteCount),
+  known(use.accumulators, String),
+  use.bound,
+  duration(use.least),
+]
+
+/** Programs of this engine's first contestant that tells them: as launched here, and as a discrete GPU would get them. */
+export function programsOfRow(row: RowResult): { readonly on: string; readonly programs: readonly ProgramUse[] }[] {
+  const own = row.contestants.find((c) => c.launches?.length)
+  return [
+    { on: 'here', programs: programsOf(own?.launches ?? []) },
+    { on: 'on an RTX 3090', programs: programsOf(own?.discreteLaunches ?? []) },
+  ].filter(({ programs }) => programs.length)
 }
 
 export const ceilingLine = ({ gflops, copies }: Ceilings): string =>

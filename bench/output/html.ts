@@ -3,7 +3,15 @@ import { CHART_INK, draw, type Report as Page, renderReport, type Section } from
 import { duration } from '../format.ts'
 import type { ContestantResult, GroupResult, HostReport, Report, RowResult } from '../results.ts'
 import { bandwidthFor } from '../roofline.ts'
-import { ceilingLine, cells, environmentFacts, heaviest, launchCells, problemLine } from './describe.ts'
+import {
+  ceilingLine,
+  cells,
+  environmentFacts,
+  type ProgramUse,
+  problemLine,
+  programCells,
+  programsOfRow,
+} from './describe.ts'
 import { hostCells, memoryCells, targetLine } from './host.ts'
 
 /** Colour-blind safe (Okabe and Ito); this engine has the first. */
@@ -132,38 +140,33 @@ function resultCells(result: ContestantResult, row: RowResult): string[] {
   ]
 }
 
-const programColumns = ['program', 'launches', 'flop/B', 'workgroup memory', 'bound']
+const programHeads = ['program', 'launches', 'flop/B', 'workgroup memory', 'bound']
+/** Ops named of a program. */
+const opsNamed = 4
 
-function programCells({ launch, times }: ReturnType<typeof heaviest>[number]): string[] {
-  const [label, ops, intensity, memory, accumulators, bound, least] = launchCells(launch)
+function programRow(use: ProgramUse): string[] {
+  const [label, times, intensity, memory, accumulators, bound, least] = programCells(use)
+  const ops = use.ops.slice(0, opsNamed).join(', ')
+  const more = use.ops.length > opsNamed ? ` and ${use.ops.length - opsNamed} more` : ''
   return [
-    `${label}\n${ops}`,
-    String(times),
+    `${label}\n${ops}${more}`,
+    times!,
     intensity!,
     `${memory}\n${accumulators} accumulators a thread`,
     `${bound}\nleast ${least}`,
   ]
 }
 
-function rowBlocks(row: RowResult): Section['blocks'] {
-  const blocks: Section['blocks'] = [
-    { kind: 'text', text: `${row.name}: ${problemLine(row)}.` },
-    { kind: 'table', columns: resultColumns, rows: row.contestants.map((c) => resultCells(c, row)) },
-  ]
-  const own = row.contestants.find((c) => c.launches?.length)
-  for (const [caption, launches] of [
-    ['Programs here, the longest by the measured ceilings first', own?.launches],
-    ['Programs that an RTX 3090 would get, by its data sheet', own?.discreteLaunches],
-  ] as const)
-    if (launches?.length)
-      blocks.push({
-        kind: 'table',
-        caption,
-        columns: programColumns,
-        rows: heaviest(launches).slice(0, 12).map(programCells),
-      })
-  return blocks
-}
+const rowBlocks = (row: RowResult): Section['blocks'] => [
+  { kind: 'text', text: `${row.name}: ${problemLine(row)}.` },
+  { kind: 'table', columns: resultColumns, rows: row.contestants.map((c) => resultCells(c, row)) },
+  ...programsOfRow(row).map(({ on, programs }) => ({
+    kind: 'table' as const,
+    caption: `Programs ${on}, the longest by the ceilings first`,
+    columns: programHeads,
+    rows: programs.map(programRow),
+  })),
+]
 
 async function groupSection(group: GroupResult): Promise<Section> {
   const timed = group.rows.some((row) => row.contestants.some((c) => c.timing))

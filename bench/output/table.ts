@@ -2,7 +2,16 @@
 import colours from 'picocolors'
 import type { Environment, GroupResult, Report, RowResult } from '../results.ts'
 import type { Ceilings } from '../roofline.ts'
-import { ceilingLine, cells, columns, environmentFacts, heaviest, launchLine, problemLine } from './describe.ts'
+import {
+  ceilingLine,
+  cells,
+  columns,
+  environmentFacts,
+  problemLine,
+  programCells,
+  programColumns,
+  programsOfRow,
+} from './describe.ts'
 
 const width = (text: string): number => [...text].length
 
@@ -23,19 +32,11 @@ export function aligned(rows: readonly (readonly string[])[], indent = '    '): 
   )
 }
 
-/** Programs shown of one row; the HTML report has all of them. */
-const shown = 3
-
-function launchLines(row: RowResult): string[] {
-  const own = row.contestants.find((c) => c.launches?.length)
-  if (!own?.launches) return []
-  const list = (title: string, launches: typeof own.launches = []) => {
-    const all = heaviest(launches)
-    const more = all.length > shown ? [`and ${all.length - shown} more programs`] : []
-    return [...all.slice(0, shown).map(launchLine), ...more].map((line) => `    ${title}: ${line}`)
-  }
-  return [...list('here', own.launches), ...list('RTX 3090', own.discreteLaunches)]
-}
+const programTable = (row: RowResult): string[] =>
+  programsOfRow(row).flatMap(({ on, programs }) => {
+    const [first, ...others] = programColumns
+    return aligned([[`${first} ${on}`, ...others], ...programs.map(programCells)], '      ')
+  })
 
 export function rowText(row: RowResult): string {
   const [head, ...body] = aligned([columns, ...row.contestants.map((c) => cells(c, row))])
@@ -50,7 +51,7 @@ export function rowText(row: RowResult): string {
     colours.dim(head!),
     ...marked,
     ...lead,
-    ...launchLines(row).map(colours.dim),
+    ...programTable(row).map(colours.dim),
   ].join('\n')
 }
 

@@ -5,7 +5,16 @@
 import { openDevice } from '../../engine/index.ts'
 import type { Group, RowContext } from '../contract.ts'
 import { DiptychLibrary } from '../libraries/diptych.ts'
-import { ceilingLine, cells, columns, environmentFacts, heaviest, launchLine, problemLine } from '../output/describe.ts'
+import {
+  ceilingLine,
+  cells,
+  columns,
+  environmentFacts,
+  problemLine,
+  programCells,
+  programColumns,
+  programsOfRow,
+} from '../output/describe.ts'
 import type { Environment, Report, RowResult } from '../results.ts'
 import { passedAll, runGroups } from '../run.ts'
 import { Session } from '../session.ts'
@@ -41,14 +50,26 @@ function show(row: RowResult, body: HTMLElement): void {
       line.append(cell)
     })
     body.append(line)
-    const programs = heaviest(result.launches ?? []).slice(0, 3)
-    if (!programs.length) continue
-    const note = make('td', programs.map(launchLine).join('\n'), 'programs')
-    note.setAttribute('colspan', String(columns.length))
-    const noteRow = make('tr')
-    noteRow.append(note)
-    body.append(noteRow)
   }
+  const cell = make('td', '', 'programs')
+  cell.setAttribute('colspan', String(columns.length))
+  for (const { on, programs } of programsOfRow(row)) {
+    const [first, ...others] = programColumns
+    cell.append(table([`${first} ${on}`, ...others], programs.map(programCells)))
+  }
+  const line = make('tr')
+  line.append(cell)
+  body.append(line)
+}
+
+function table(heads: readonly string[], rows: readonly (readonly string[])[]): HTMLElement {
+  const made = make('table')
+  for (const [tag, texts] of [['th', heads] as const, ...rows.map((row) => ['td', row] as const)]) {
+    const line = make('tr')
+    line.append(...texts.map((text) => make(tag, text)))
+    made.append(line)
+  }
+  return made
 }
 
 function tableFor(group: Group): HTMLElement {

@@ -216,5 +216,7 @@ export function customProgram(o: SourceOptions, caps: Capabilities): Program {
     uniforms: new Uint32Array(Float32Array.from(Object.values(o.uniforms)).buffer),
     grid: frame.grid,
     cost: { flops: 0, bytes },
+    workgroupBytes: undefined,
+    accumulators: undefined,
   }
 }

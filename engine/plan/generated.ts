@@ -199,6 +199,8 @@ ${body}
       uniforms: noUniforms,
       grid: foldGrid(groups, caps.maxGrid),
       cost: { flops, bytes: inputs.reduce((sum, i) => sum + bytesOf(i), written) },
+      workgroupBytes: 4 * threads * helpers.size,
+      accumulators: Math.max(...plans.map((p) => p.nodes.filter(isReduction).length)),
     },
     args: [...inputs, ...targets.map((t) => t.ref)],
   }

@@ -41,6 +41,7 @@ function biasProgram(
   subgroups: boolean,
   main: string,
   groups: number,
+  accumulators: number,
   caps: Capabilities,
 ): Program {
   const parts = shell(p, vectorizable(p), ['lse', 'delta'], [], ['dbias'], { dout: true, subgroups }, caps)
@@ -53,6 +54,8 @@ function biasProgram(
     uniforms: parts.uniforms,
     grid: foldGrid(groups, caps.maxGrid),
     cost: { flops: heads * p.lq * p.lk * (4 * p.d + 4), bytes: 4 * (heads * p.d * 2 * (p.lq + p.lk) + 2 * entries) },
+    workgroupBytes: 0,
+    accumulators,
   }
 }
 
@@ -87,7 +90,7 @@ ${sharers(p)}
   dbias[t] = total;
 }
 `
-  return biasProgram(p, 'entry', false, main, ceilDiv(count, 64), caps)
+  return biasProgram(p, 'entry', false, main, ceilDiv(count, 64), 3, caps)
 }
 
 export function biasSubgroupProgram(p: AttentionProblem, shape: SubgroupShape, caps: Capabilities): Program {
@@ -124,5 +127,6 @@ ${times(each, (i) => `    if (firstRow + ${i * lanes}u + lane < u.lq) { dbias[(o
 }
 `
   const count = groups * ceilDiv(p.lq, rows) * ceilDiv(p.lk, block)
-  return biasProgram(p, `subgroup.${rows}x${block}`, true, main, count, caps)
+  // Scores, slopes and the block's sums, and the own rows' statistics.
+  return biasProgram(p, `subgroup.${rows}x${block}`, true, main, count, each * (3 * block + 2), caps)
 }

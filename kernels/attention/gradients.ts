@@ -100,5 +100,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
       flops: 2 * rows * p.d,
       bytes: rows * (4 + p.d * (floatBytes(p.output ?? 'f32') + floatBytes(p.gradient ?? 'f32'))),
     },
+    workgroupBytes: 0,
+    accumulators: 1,
   }
 }

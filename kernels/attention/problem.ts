@@ -291,7 +291,7 @@ export function passProgram(
   main: string,
   groups: number,
   caps: Capabilities,
-  workgroupBytes = 0,
+  { workgroupBytes = 0, accumulators }: { workgroupBytes?: number; accumulators: number },
 ): Program {
   return {
     label: `attention.${pass}.${name}`,
@@ -301,6 +301,7 @@ export function passProgram(
     grid: foldGrid(groups, caps.maxGrid),
     cost: passCost(p, pass),
     workgroupBytes,
+    accumulators,
   }
 }
 

@@ -208,7 +208,11 @@ ${finish}
 }
 `
   const name = kind === 'direct' ? `row.${threads}` : `row.${kind}.${threads}x${tile}`
-  return passProgram(p, pass, name, parts, main, groups, caps, rowStagingBytes(p, pass, staging))
+  // The row and its sums, its statistics, and a score (and slope) for each row of a block.
+  const accumulators =
+    4 * chunks * (own.length + outputs.length) + (pass === 'keys' ? 0 : 2) + block * (pass === 'forward' ? 1 : 2)
+  const workgroupBytes = rowStagingBytes(p, pass, staging)
+  return passProgram(p, pass, name, parts, main, groups, caps, { workgroupBytes, accumulators })
 }
 
 /** Other rows a short head has, rounded to whole blocks. */

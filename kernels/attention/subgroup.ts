@@ -223,5 +223,8 @@ ${whole ? '' : `  for (var c = 0u; c < u.chunks; c++) {\n${keep}\n  }`}
 }
 `
   const groups = sequences(p) * p.heads * ceilDiv(ownLength(p, pass), rows)
-  return passProgram(p, pass, `subgroup.${rows}x${block}`, parts, main, groups, caps, bytes)
+  // Scores (and slopes) of a block, statistics, and four components of the sums.
+  const accumulators = each * (forward ? block + 6 : 2 * block + 6)
+  const name = `subgroup.${rows}x${block}`
+  return passProgram(p, pass, name, parts, main, groups, caps, { workgroupBytes: bytes, accumulators })
 }

@@ -221,5 +221,8 @@ ${finish}
 `
   const name = `tile.${rows}x${width}`
   const count = sequences(p) * p.heads * ceilDiv(ownLength(p, pass), rows)
-  return passProgram(p, pass, name, parts, main, count, caps, tileBytes(p, pass, shape))
+  // Sums of four rows, their statistics (in `keys` those of the columns wait in workgroup memory), and a score (and slope) a cell.
+  const kept = 16 * spans * outputs.length + (pass === 'keys' ? 0 : 8) + 4 * columns * (pass === 'forward' ? 1 : 2)
+  const workgroupBytes = tileBytes(p, pass, shape)
+  return passProgram(p, pass, name, parts, main, count, caps, { workgroupBytes, accumulators: kept })
 }

@@ -77,6 +77,7 @@ ${Array.from({ length: multiplyAddUnroll }, () => round).join('\n')}
     uniforms: packUniforms(uniforms, { iterations, workgroups }),
     grid: foldGrid(workgroups, caps.maxGrid),
     cost: { flops, bytes: (type === 'f16' ? 8 : 16) * workgroups * threads },
+    workgroupBytes: 0,
     accumulators: 4 * accumulators,
   }
 }
@@ -110,6 +111,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     uniforms: packUniforms(uniforms, { vectors }),
     grid: foldGrid(ceilDiv(vectors, threads * perThread), caps.maxGrid),
     cost: { flops: 0, bytes: 32 * vectors },
+    workgroupBytes: 0,
+    accumulators: 0,
   })
   return [1, 4].map((perThread) => ({ name: `perThread.${perThread}`, program: () => build(perThread) }))
 }

@@ -197,6 +197,7 @@ ${block(2, stores)}
     }),
     grid: directGrid(c, caps, channels, rows),
     cost: c.cost,
+    workgroupBytes: 0,
     accumulators: 4 * channels * rows,
   }
 }

@@ -45,7 +45,8 @@ ${body}
 }
 `
   const grid = foldGrid(Math.ceil(count / 64), caps.maxGrid)
-  return { label, wgsl, bindings: arrays.map((a) => a.binding), uniforms: new Uint32Array(0), grid, cost }
+  const bindings = arrays.map((a) => a.binding)
+  return { label, wgsl, bindings, uniforms: new Uint32Array(0), grid, cost, workgroupBytes: 0, accumulators: 1 }
 }
 
 /** y[n, o, r, c] = act(bias[o] + Σ w · x). */

@@ -137,6 +137,8 @@ ${text.body}
     grid: foldGrid(batch, caps.maxGrid),
     cost: diffusionCost(problem, direction),
     workgroupBytes: (fits ? 4 * words : 0) + vectorBytes,
+    // A thread sums one entry at a time, of two products where there are gradients.
+    accumulators: direction === 'forward' ? 1 : 2,
   }
 }
 

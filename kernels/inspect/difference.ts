@@ -68,6 +68,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     }),
     grid: [64, 1, 1],
     cost: { flops: 4 * words, bytes: 8 * words },
+    workgroupBytes: 0,
+    accumulators: 4,
   }
 }
 

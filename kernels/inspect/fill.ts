@@ -59,6 +59,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     uniforms: packUniforms(uniforms, { words, kind: kinds.indexOf(kind), seed, low, high }),
     grid: foldGrid(ceilDiv(words, 64), caps.maxGrid),
     cost: { flops: 0, bytes: 4 * words },
+    workgroupBytes: 0,
+    accumulators: 0,
   }
 }
 

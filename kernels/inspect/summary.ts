@@ -68,6 +68,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
     uniforms: packUniforms(uniforms, { count, half: type === 'f16' ? 1 : 0 }),
     grid: [invocations / 64, 1, 1],
     cost: { flops: count, bytes: (type === 'f16' ? 2 : 4) * count },
+    workgroupBytes: 0,
+    accumulators: 6,
   }
 }
 

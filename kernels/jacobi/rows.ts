@@ -108,6 +108,7 @@ ${block(2, sortAndStore())}
     uniforms: packUniforms(uniforms, { batch, max_sweeps: maxSweeps, tolerance, entries: perLane * size }),
     grid: foldGrid(batch, caps.maxGrid),
     cost: jacobiCost(options),
+    workgroupBytes: 0,
     accumulators: 2 * perLane * size,
   }
 

@@ -195,5 +195,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
     grid: foldGrid(batch, caps.maxGrid),
     cost: jacobiCost(options),
     workgroupBytes: small + (matrixLocal ? 4 * n * n : 0) + (vectorsLocal ? 4 * n * n : 0),
+    // Norm, off-diagonal norm, and the scale both ways: all else is in memory.
+    accumulators: 4,
   }
 }

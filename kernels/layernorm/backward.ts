@@ -83,6 +83,7 @@ ${rows.eachElement(
       bytes: elementBytes(problem, true) * count * width + 4 * (width + 2 * count),
     },
     workgroupBytes: rows.rowBytes(layout),
+    accumulators: 4 * layout.together + 2 * rows.keptValues(layout),
   }
 }
 
@@ -149,6 +150,8 @@ function parametersOf(
     grid: foldGrid(ceilDiv(elements, columns), caps.maxGrid),
     cost: { flops: 5 * count * width, bytes: elementBytes(problem, false) * count * width + 8 * (count + width) },
     workgroupBytes,
+    // dγ and dβ, of a block of rows and in all.
+    accumulators: vector ? 16 : 4,
   }
 }
 

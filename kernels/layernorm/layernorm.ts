@@ -99,6 +99,7 @@ ${rows.eachElement(
         8 * (width + count),
     },
     workgroupBytes: rows.rowBytes(layout),
+    accumulators: 4 * layout.together + 2 + rows.keptValues(layout),
   }
 }
 

@@ -253,7 +253,7 @@ ${tier.main}`
     }),
     grid: foldGrid(Math.ceil((tilesM * tilesN * batches) / tier.tilesPerWorkgroup), caps.maxGrid),
     cost: matmulCost(problem),
-    ...(tier.workgroupBytes ? { workgroupBytes: tier.workgroupBytes } : {}),
+    workgroupBytes: tier.workgroupBytes ?? 0,
     accumulators: tier.accumulators,
   }
 }

@@ -58,6 +58,8 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, 
     uniforms: new Uint32Array(0),
     grid: foldGrid(ceilDiv(count, block * perThread), caps.maxGrid),
     cost: { flops: 18 * count, bytes: 28 * count },
+    workgroupBytes: 0,
+    accumulators: 0,
   })
   return [4, 1].map((n) => ({ name: `adamw.${n}`, program: () => build(n) }))
 }

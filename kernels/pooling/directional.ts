@@ -140,7 +140,9 @@ ${block(
       flops: 2 * b * t * l * l * e,
       bytes: b * t * (l * l + 1) * e * floatBytes(problem.tokens ?? 'f32') + pooledBytes,
     },
-    accumulators: width * (l + 1),
+    workgroupBytes: 0,
+    // Of a row and of each column; their places too where it is the largest.
+    accumulators: width * (l + 1) * (max ? 2 : 1),
   }
 }
 
@@ -210,5 +212,7 @@ fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) groups: vec3
     uniforms: uniformWords(problem, width),
     grid: foldGrid(ceilDiv(count, 64), caps.maxGrid),
     cost: { flops: 2 * count * width, bytes: count * width * floatBytes(problem.tokens ?? 'f32') + pooledBytes },
+    workgroupBytes: 0,
+    accumulators: 0,
   }
 }

@@ -67,6 +67,8 @@ ${axes.map((axis, j) => `  let p_${j} = i32(${coordinate(axis)});`).join('\n')}
     uniforms: new Uint32Array(0),
     grid: foldGrid(ceilDiv(count, 64), caps.maxGrid),
     cost: { flops: numel(input), bytes: 4 * (numel(input) + count) },
+    workgroupBytes: 0,
+    accumulators: 1,
   }
 }
 

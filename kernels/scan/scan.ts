@@ -20,6 +20,7 @@ function program(
   body: string,
   bytes: number,
   flops: number,
+  accumulators: number,
   caps: Capabilities,
   floats: readonly FloatArray[],
 ): Program {
@@ -38,6 +39,8 @@ ${body}
     uniforms: new Uint32Array(0),
     grid: foldGrid(ceilDiv(invocations, 64), caps.maxGrid),
     cost: { flops, bytes },
+    workgroupBytes: 0,
+    accumulators,
   }
 }
 
@@ -79,7 +82,7 @@ export function cumsumProgram(
   var total = ${zeroOf(type)};
   for (var k = 0u; k < ${n}u; k++) { total += ${x.load(`base + k * ${inner}u`)}; ${y.store(`base + k * ${inner}u`, 'total')} }`
   const bytes = 2 * bytesOf(type) * numel(shape)
-  return program('cumsum', [x.binding, y.binding], outer * inner, body, bytes, numel(shape), caps, [x, y])
+  return program('cumsum', [x.binding, y.binding], outer * inner, body, bytes, numel(shape), 1, caps, [x, y])
 }
 
 /** Index of the first largest element along `axis`, the axis dropped. Bindings x, index (i32). */
@@ -103,6 +106,7 @@ export function argmaxProgram(
     body,
     bytesOf(type) * numel(shape),
     numel(shape),
+    2,
     caps,
     [x],
   )
@@ -138,7 +142,7 @@ export function sortProgram(
   index[row + place] = i32(own);`
   const bindings: Binding[] = [x.binding, y.binding, { name: 'index', type: 'i32', access: 'read_write' }]
   const bytes = (4 + 2 * bytesOf(type)) * numel(shape)
-  return program('sort', bindings, numel(shape), body, bytes, 2 * numel(shape) * n, caps, [x, y])
+  return program('sort', bindings, numel(shape), body, bytes, 2 * numel(shape) * n, 2, caps, [x, y])
 }
 
 export interface ScatterAddProblem {
@@ -176,5 +180,5 @@ export function scatterAddProgram(p: ScatterAddProblem, caps: Capabilities): Pro
   ${y.store('t', 'total')}`
   const index: Binding = { name: 'index', type: p.signed ? 'i32' : 'u32', access: 'read' }
   const bytes = bytesOf(p.type ?? 'f32') * (numel(p.input) + count)
-  return program('scatterAdd', [x.binding, index, y.binding], count, body, bytes, n * count, caps, [x, y])
+  return program('scatterAdd', [x.binding, index, y.binding], count, body, bytes, n * count, 1, caps, [x, y])
 }

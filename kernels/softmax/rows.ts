@@ -81,6 +81,9 @@ export const rowElements = (problem: RowProblem, layout: RowLayout): number =>
 
 export const rowBytes = (layout: RowLayout): number => (layout.lanes > 1 && !layout.subgroup ? layout.threads * 4 : 0)
 
+/** f32 values of a row array that a lane keeps. */
+export const keptValues = ({ kept, vector }: RowLayout): number => kept * (vector ? 4 : 1)
+
 /** WGSL type that an element is computed in. */
 export const elementType = (layout: RowLayout): string => (layout.vector ? 'vec4f' : 'f32')
 

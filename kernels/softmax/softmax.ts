@@ -35,6 +35,8 @@ function build(
   inputs: readonly FloatArray[],
   output: FloatArray,
   flops: number,
+  /** Values a lane keeps for each row, beside the row. */
+  statistics: number,
   body: string,
 ): Program {
   const bindings: Binding[] = [...inputs.map((a) => a.binding), output.binding]
@@ -60,6 +62,7 @@ ${body}
       bytes: (inputs.length * floatBytes(problem.input ?? 'f32') + floatBytes(problem.output ?? 'f32')) * elements,
     },
     workgroupBytes: rows.rowBytes(layout),
+    accumulators: layout.together * statistics + inputs.length * rows.keptValues(layout),
   }
 }
 
@@ -95,7 +98,9 @@ function forwardProgram(problem: SoftmaxProblem, layout: RowLayout, caps: Capabi
   })
   const factors = rows.eachRow(layout, (r) => `  let factor${r} = ${factor.replaceAll('#', `${r}`)};`)
   const label = problem.log ? 'logsoftmax' : 'softmax'
-  return build(problem, layout, caps, label, [x], y, 6, `${rowStatistics(layout, x)}\n${factors}\n${finish}`)
+  const statistics = layout.vector ? 6 : 3
+  const text = `${rowStatistics(layout, x)}\n${factors}\n${finish}`
+  return build(problem, layout, caps, label, [x], y, 6, statistics, text)
 }
 
 function backwardProgram(problem: SoftmaxProblem, layout: RowLayout, caps: Capabilities): Program {
@@ -115,7 +120,7 @@ ${rows.eachElement(layout, [y, dy], (element) => {
   return rows.whenLive(element, dx.store(element.at, value))
 })}`
   const label = problem.log ? 'logsoftmax.backward' : 'softmax.backward'
-  return build(problem, layout, caps, label, [y, dy], dx, 4, body)
+  return build(problem, layout, caps, label, [y, dy], dx, 4, 1, body)
 }
 
 /** Bindings: x, y (rw). Any width ≥ 1. */

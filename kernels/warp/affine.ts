@@ -56,6 +56,7 @@ function program(
   body: string,
   flops: number,
   bytes: number,
+  accumulators: number,
   caps: Capabilities,
 ): Program {
   return {
@@ -73,6 +74,8 @@ ${body}
     uniforms: new Uint32Array(0),
     grid: foldGrid(ceilDiv(count, 64), caps.maxGrid),
     cost: { flops, bytes },
+    workgroupBytes: 0,
+    accumulators,
   }
 }
 
@@ -92,7 +95,7 @@ export function affineWarpProgram(p: AffineWarpProblem, caps: Capabilities): Pro
   let lower = pixel(base, k.y + 1, k.x) * (1.0 - f.x) + pixel(base, k.y + 1, k.x + 1) * f.x;
   y[t] = select(0.0, upper * (1.0 - f.y) + lower * f.y, all(f >= vec2f(0.0)) && all(f <= vec2f(1.0)));`
   const bindings = [read('x'), read('matrix'), write('y')]
-  return program('affineWarp', bindings, count, source(p) + pixel(p), body, 24 * count, bytesOf(p), caps)
+  return program('affineWarp', bindings, count, source(p) + pixel(p), body, 24 * count, bytesOf(p), 0, caps)
 }
 
 /** Gradient for x. Bindings dy, matrix, dx. */
@@ -123,7 +126,7 @@ export function affineWarpGradInputProgram(p: AffineWarpProblem, caps: Capabilit
   }
   dx[t] = total;`
   const bindings = [read('dy'), read('matrix'), write('dx')]
-  return program('affineWarp.input', bindings, count, source(p), body, 60 * count, bytesOf(p), caps)
+  return program('affineWarp.input', bindings, count, source(p), body, 60 * count, bytesOf(p), 1, caps)
 }
 
 /** Gradient for the source points, summed over channels: [N, OH, OW, 2], (sx, sy). Bindings x, matrix, dy, dp. */
@@ -151,5 +154,15 @@ export function affineWarpGradPositionProgram(p: AffineWarpProblem, caps: Capabi
   dp[2u * t] = total.x;
   dp[2u * t + 1u] = total.y;`
   const bindings = [read('x'), read('matrix'), read('dy'), write('dp')]
-  return program('affineWarp.position', bindings, count, source(p) + pixel(p), body, 24 * count * p.c, bytesOf(p), caps)
+  return program(
+    'affineWarp.position',
+    bindings,
+    count,
+    source(p) + pixel(p),
+    body,
+    24 * count * p.c,
+    bytesOf(p),
+    2,
+    caps,
+  )
 }

@@ -53,6 +53,8 @@ const program = {
   uniforms: new Uint32Array(0),
   grid: [answers.length, 1, 1],
   cost: { flops: 0, bytes: 0 },
+  workgroupBytes: 0,
+  accumulators: 0,
 } as const
 
 /** Key of 64 bits, the third stream: uniform numbers in units of 2⁻²⁴, seven of them. */

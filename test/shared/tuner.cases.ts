@@ -27,6 +27,8 @@ fn main(@builtin(global_invocation_id) id: vec3u) {
   uniforms: new Uint32Array(0),
   grid: [2, 1, 1],
   cost: { flops: 100, bytes: 800 },
+  workgroupBytes: 0,
+  accumulators: 0,
 })
 
 /** Squares; the right ones are `plain`, which the heuristic would take, `good` and `slow`. */
