@@ -190,7 +190,13 @@ const program = new Command('bench')
     '[groups...]',
     "groups to run, all unless named; 'host' is the host's cost and the memory of training steps",
   )
-  .option('--filter <text>', 'only rows whose name contains the text; may be given again', list, [])
+  .option(
+    '--filter <text>',
+    "only rows whose name contains the text, in upper or lower case; given again, rows with either; dip's small and base " +
+      'presets run only where a filter names them',
+    list,
+    [],
+  )
   .option('--quick', 'tiny problems and few samples: shows that everything runs')
   .option('--peers [names]', 'compare with tfjs, jax-js, ort-web, ort-node (or some of them, with commas)')
   .option('--json <file>', 'write the results as JSON')

@@ -18,7 +18,6 @@ import { timing } from './statistics.ts'
 
 export interface MeasureOptions {
   readonly quick: boolean
-  readonly software: boolean
   readonly ceilings: Ceilings
   /** Says what is being done. */
   readonly tell?: (what: string) => void
@@ -74,21 +73,34 @@ export async function admit(
 
 const isEntry = (x: Entry | ContestantResult): x is Entry => 'samples' in x
 
+/** Ms that a sample lasts at least. Starting it and waiting for it, up to 2 ms on a CPU adapter, then weigh little. */
+const enough = 20
+/** Runs of a sample at most, and bytes that they may take together: a library may free nothing before the queue is waited for. */
+const [mostRuns, mostBytes] = [1000, 2 ** 30]
+
+/** Runs that make a sample long enough, by the quickest so far. */
+function repeatsOf({ quickest, usage }: Entry): number {
+  const fitting = Math.floor(mostBytes / Math.max(usage?.peakBytes ?? 0, 1))
+  return Math.max(1, Math.min(Math.ceil(enough / quickest), mostRuns, fitting))
+}
+
 /** Times all entries in rounds, each round in another order. */
-async function race(entries: readonly Entry[], { quick, software }: MeasureOptions): Promise<void> {
+async function race(entries: readonly Entry[], { quick }: MeasureOptions): Promise<void> {
   const expected = (e: Entry) => (Number.isFinite(e.quickest) ? e.quickest * e.repeats : 0)
-  const once = async (e: Entry) => {
-    const took = await e.runner.sample(e.name, e.repeats, expected(e))
+  const once = async (e: Entry, known = expected(e)) => {
+    const took = await e.runner.sample(e.name, e.repeats, known)
     e.quickest = Math.min(e.quickest, took)
     return took
   }
-  // Short runs are issued together, so that starting and waiting weigh little; one wait a run is the rule on a CPU.
-  const enough = software ? 2 : 10
   for (const e of entries) {
     // How long a run takes is learned while it is waited for; the first of these are too long, for they are not slept through.
     for (let i = 0; i < 3 && !(i > 0 && e.quickest > 300); i++) await once(e)
-    e.repeats = Math.min(200, Math.max(1, Math.ceil(enough / e.quickest)))
-    await once(e)
+    // A short run alone is mostly the wait for it, so how many fit is seen only when several share one.
+    for (let i = 0; i < 4 && repeatsOf(e) > e.repeats; i++) {
+      e.repeats = repeatsOf(e)
+      await once(e, 0)
+    }
+    for (let i = 0; i < (e.repeats > 1 ? 2 : 1); i++) await once(e)
   }
   const round = entries.reduce((sum, e) => sum + expected(e), 0)
   const [least, most, budget] = quick ? [3, 5, 400] : [round > 3000 ? 5 : 7, 40, 3000 * entries.length]

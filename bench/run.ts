@@ -37,7 +37,6 @@ export async function runGroups(
     for (const row of chosen) {
       const result = await measureRow(row, { group: group.name, row: row.name, context }, runners, {
         quick: context.quick,
-        software: context.software,
         ceilings,
         ...(tell && { tell }),
       })

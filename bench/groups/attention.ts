@@ -181,10 +181,13 @@ function gradient(name: string, shape: Shape): Row {
   }
 }
 
-/** Temporal sequences of the base model at batch 16: as many of the 9408 as one binding holds; those of one clip on a CPU. */
+/**
+ * Temporal sequences of the base model, 196 a clip: all 9408 of a batch of 16 triplets, or as many as one binding holds; on a CPU
+ * those of 4 clips, 784, which are 9408 when every head counts as one.
+ */
 function temporalSequences({ software, maxBinding }: RowContext): number {
   const bytes = 12 * 16 * 64 * 4
-  return software ? 196 : Math.min(9408, Math.floor(maxBinding / bytes))
+  return Math.min(software ? 784 : 9408, Math.floor(maxBinding / bytes))
 }
 
 export const group: Group = {
@@ -197,7 +200,7 @@ export const group: Group = {
     const clips = context.software ? 8 : 32
     return [
       forward('12 heads × 197 × 64, bias', spatial),
-      forward(`${sequences} temporal sequences of 16, 12 heads × 64`, {
+      forward(`${sequences} temporal sequences of 16, 12 heads × 64 (${12 * sequences} of one head)`, {
         batch: sequences,
         heads: 12,
         length: 16,

@@ -1,6 +1,6 @@
 /** The benchmark's own tools: a group runs end to end, a wrong contestant fails the run, peers are no part of the project. */
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { suite } from 'uvu'
@@ -60,6 +60,17 @@ test('a contestant that computes something else is not timed, and fails the run'
   )
   assert.match(results[0]!.reason!, /y is off by 0\.33/)
   assert.match(text, /failed:\n.*wrong tripled diptych/)
+})
+
+test('a group is added by one file: the one that the README shows', () => {
+  const [, code] = /^```ts\n([\s\S]*?)^```$/m.exec(readFileSync(join(root, 'bench/README.md'), 'utf8'))!
+  const file = join(folder, 'scale.mts')
+  // As in groups/, from elsewhere.
+  writeFileSync(file, code!.replaceAll("'../", `'${join(root, 'bench')}/`))
+  const { status, text, report } = bench('scale', '--group', file)
+  assert.is(status, 0, text)
+  const [row] = report.groups[0]!.rows
+  assert.is(row!.contestants[0]!.bytesMoved, row!.bytes)
 })
 
 test('what does not exist is refused, not ignored', () => {
