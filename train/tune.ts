@@ -1,6 +1,6 @@
 /** Tunes the kernels of a preset: those of scoring clips, and of a training step. */
 import { type DipConfig, makeConfig, type PresetName } from '../dip/index.ts'
-import { type Device, HostRandom, type TuneOptions, type TuneReport } from '../engine/index.ts'
+import { type Device, HostRandom, type Tuned, type TuneOptions, type TuneReport } from '../engine/index.ts'
 import type { ClipRef, Triplet } from './data/index.ts'
 import { makeBatch } from './training/batch.ts'
 import { Trainer } from './training/trainer.ts'
@@ -67,27 +67,41 @@ function trainingStep(trainer: Trainer, clip: Uint8Array): () => Promise<unknown
 const milliseconds = (ms: number) => (ms >= 100 ? ms.toFixed(0) : ms.toFixed(1))
 const microseconds = (us: number) => (us >= 100 ? us.toFixed(0) : us.toFixed(1))
 
-/** What was found, for people: every problem with its candidates, then the sum. */
+/** How many times faster the winner is than what the heuristic takes. */
+const gainOf = ({ choice, heuristic }: Tuned): number =>
+  heuristic in choice.times ? choice.times[heuristic]! / choice.times[choice.winner]! : 1
+
+/** A problem, what counts as the same one, and its candidates, the fastest first. */
+function problemLines(tuned: Tuned): string[] {
+  const { kernel, problem, example, choice, heuristic, count, share, fresh } = tuned
+  const weight = share ? `  × ${count}, ${(100 * share).toFixed(1)} % of the time` : ''
+  const lines = [`  ${kernel}  ${example}${weight}${fresh ? '' : ' (known)'}`, `    bucket ${problem}`]
+  for (const [name, time] of Object.entries(choice.times).sort(([, a], [, b]) => a - b)) {
+    const marks = [
+      name === choice.winner ? `winner${name === heuristic ? '' : `, ${gainOf(tuned).toFixed(2)} ×`}` : '',
+      name === heuristic ? 'heuristic' : '',
+    ]
+    const note = marks.filter(Boolean).join(', ')
+    lines.push(`    ${microseconds(time).padStart(9)} µs  ${name}${note ? `  ← ${note}` : ''}`)
+  }
+  for (const [name, reason] of Object.entries(choice.rejected)) lines.push(`     rejected  ${name}: ${reason}`)
+  return lines
+}
+
+/** Geometric mean of the gains, each problem once; 1 where the heuristic's choice is used. */
+function gainLine(reports: readonly PartReport[]): string {
+  const gains = new Map<string, number>()
+  for (const { problems, whole } of reports)
+    for (const p of problems) gains.set(`${p.kernel} ${p.problem}`, whole?.dropped.includes(p.kernel) ? 1 : gainOf(p))
+  const mean = Math.exp([...gains.values()].reduce((sum, gain) => sum + Math.log(gain), 0) / Math.max(gains.size, 1))
+  return `Geometric mean of the gains: ${mean.toFixed(2)} × over ${gains.size} problems`
+}
+
+/** What was found, for people: every problem with its candidates, the sums of each part, and the gain of all. */
 export function formatTuning(reports: readonly PartReport[]): string {
   const lines: string[] = []
   for (const { part, problems, skipped, whole } of reports) {
-    lines.push(part === 'score' ? 'Scoring' : 'Training step', '')
-    const gainOf = ({ choice, heuristic }: (typeof problems)[number]) =>
-      heuristic in choice.times ? choice.times[heuristic]! / choice.times[choice.winner]! : 1
-    for (const tuned of problems) {
-      const { kernel, example, choice, heuristic, count, share, fresh } = tuned
-      const weight = share ? `  × ${count}, ${(100 * share).toFixed(1)} % of the time` : ''
-      lines.push(`  ${kernel}  ${example}${weight}${fresh ? '' : ' (known)'}`)
-      for (const [name, time] of Object.entries(choice.times).sort(([, a], [, b]) => a - b)) {
-        const marks = [
-          name === choice.winner ? `winner${name === heuristic ? '' : `, ${gainOf(tuned).toFixed(2)} ×`}` : '',
-          name === heuristic ? 'heuristic' : '',
-        ]
-        const note = marks.filter(Boolean).join(', ')
-        lines.push(`    ${microseconds(time).padStart(9)} µs  ${name}${note ? `  ← ${note}` : ''}`)
-      }
-      for (const [name, reason] of Object.entries(choice.rejected)) lines.push(`     rejected  ${name}: ${reason}`)
-    }
+    lines.push(part === 'score' ? 'Scoring' : 'Training step', '', ...problems.flatMap(problemLines))
     const reasons = new Map<string, number>()
     for (const { reason } of skipped) reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
     for (const [reason, count] of reasons) lines.push(`  ${count} problems not measured: ${reason}`)
@@ -107,5 +121,6 @@ export function formatTuning(reports: readonly PartReport[]): string {
     }
     lines.push('')
   }
-  return lines.join('\n')
+  lines.push(gainLine(reports))
+  return lines.map((line) => `${line}\n`).join('')
 }

@@ -84,6 +84,28 @@ test('real kernels: all variants agree, and values stay the same with the winner
   second.destroy()
 })
 
+test('a remembered winner that is no variant any more leaves the heuristic its choice, and is measured again', async () => {
+  const labels = (device: Device) => device.plan([graph().node]).steps.map((s) => s.program.label)
+  const plain = await openDevice({ tune: 'off' })
+  const [want, heuristic] = [await graph().data(), labels(plain)]
+  plain.destroy()
+  const kept = JSON.parse(readFileSync(file, 'utf8'))
+  for (const choices of Object.values<Record<string, { winner: string; times: Record<string, number> }>>(kept.adapters))
+    for (const choice of Object.values(choices)) {
+      choice.winner = 'variant.of.another.version'
+      choice.times[choice.winner] = 0.001
+    }
+  writeFileSync(file, JSON.stringify(kept))
+  const device = await openDevice()
+  assert.ok(device.tuner.size > 0)
+  assert.equal(labels(device), heuristic)
+  assert.ok(relativeError(await graph().data(), want) < 1e-6)
+  const { problems } = await device.tune(graph, { rounds: 1 })
+  assert.ok(problems.length > 0 && problems.every((p) => p.fresh && p.choice.winner in p.choice.times))
+  assert.ok(problems.every((p) => !('variant.of.another.version' in p.choice.times)))
+  device.destroy()
+})
+
 test('a corrupt file is said once and survived; the next tuning replaces it', async () => {
   writeFileSync(file, '{"format":"diptych-tun')
   const warnings: string[] = []

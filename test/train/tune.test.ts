@@ -44,7 +44,9 @@ test('no time: nothing is measured, and that is said', async () => {
   const [report] = await tunePreset(device, { preset: 'tiny', clips: 1, parts: ['score'], seconds: 0, leastShare: 0 })
   assert.equal(report!.problems, [])
   assert.ok(report!.skipped.length > 5 && report!.skipped.every((s) => s.reason === 'the time was up'))
-  assert.match(formatTuning([report!]), /\d+ problems not measured: the time was up/)
+  const text = formatTuning([report!])
+  assert.match(text, /\d+ problems not measured: the time was up/)
+  assert.match(text, /^Geometric mean of the gains: 1\.00 × over 0 problems$/m)
   device.destroy()
 })
 
@@ -71,7 +73,7 @@ test('the table names winners, heuristics, gains, rejected candidates and what w
         problem: 'rows=8',
         example: 'rows=8',
         heuristic: 'lanes64',
-        choice: { winner: 'lanes64', times: { lanes64: 5 }, rejected: {} },
+        choice: { winner: 'lanes32', times: { lanes64: 5, lanes32: 4 }, rejected: {} },
         count: 1,
         share: 0,
         fresh: false,
@@ -84,14 +86,18 @@ test('the table names winners, heuristics, gains, rejected candidates and what w
   const lines = [
     /^Training step$/m,
     /matmul {2}m=197 n=768 {2}× 12, 25\.0 % of the time$/m,
+    /^ {4}bucket m≈181\* n≈724$/m,
     /100 µs {2}tiled\.large {2}← winner, 1\.50 ×$/m,
     /150 µs {2}tiled\.small {2}← heuristic$/m,
     /rejected {2}split\.8x8: 'c' holds 3 NaN$/m,
     /softmax {2}rows=8 \(known\)$/m,
-    /5\.0 µs {2}lanes64 {2}← winner, heuristic$/m,
+    /4\.0 µs {2}lanes32 {2}← winner, 1\.25 ×$/m,
+    /5\.0 µs {2}lanes64 {2}← heuristic$/m,
     /1 problems not measured: the time was up$/m,
-    /2 problems, 1 of them measured now; the heuristic loses in 1; 1 candidates rejected$/m,
+    /2 problems, 1 of them measured now; the heuristic loses in 2; 1 candidates rejected$/m,
     /200 ms with the heuristic, 160 ms tuned \(1\.25 ×\); winners given up, since they made it slower: softmax$/m,
+    // √(1.5 · 1): the winner that was given up gains nothing.
+    /^Geometric mean of the gains: 1\.22 × over 2 problems$/m,
   ]
   for (const line of lines) assert.match(text, line)
 })
