@@ -50,6 +50,9 @@ export const baselineCapabilities: Capabilities = {
   maxGrid: 65535,
 }
 
+/** Workgroups that a discrete GPU needs before all its multiprocessors (some 30 to 130) are busy. */
+export const busyWorkgroups = 96
+
 /** Whether a workgroup of one whole subgroup can be asked for: subgroups, of one size that a workgroup may have. */
 export function oneSubgroupSize(caps: Capabilities): boolean {
   const size = caps.subgroupMinSize

@@ -6,7 +6,7 @@ import type { Capabilities, Variant } from '../kernel.ts'
 import type { AttentionProblem, Pass } from './problem.ts'
 import { checkProblem, otherLength, ownLength, rowChunks, vectorizable } from './problem.ts'
 import type { RowStaging } from './row.ts'
-import { rowProgram, rowStagingBytes, shortTile, unrolledChunks } from './row.ts'
+import { mostRowRegisters, rowProgram, rowRegisters, rowStagingBytes, shortTile } from './row.ts'
 import { subgroupProgram, subgroupShapes } from './subgroup.ts'
 import { tileBytes, tileProgram, tileShapes } from './tile.ts'
 
@@ -38,9 +38,17 @@ export function passVariants(p: AttentionProblem, pass: Pass, caps: Capabilities
   }
   const own = ownLength(p, pass)
   const short = otherLength(p, pass) <= shortLength
-  // A row in registers pays while it is narrow; wide ones spill, and are the tiles' business.
-  const narrow = rowChunks(p) <= unrolledChunks
-  if (narrow && short && own <= 128) row('heads', own <= 64 ? 64 : 128, shortTile(p, pass))
+  // Narrow rows in registers leave room for many threads; with wide ones the tiles come first, and those that would spill are theirs.
+  const narrow = rowChunks(p) <= 4
+  const heads = (): void => {
+    if (!short || own > 128 || rowRegisters(p, pass) > mostRowRegisters) return
+    for (const threads of own <= 32 ? [64, 32] : own <= 64 ? [64] : [128]) {
+      const before = variants.length
+      row('heads', threads, shortTile(p, pass))
+      if (variants.length > before) return
+    }
+  }
+  if (narrow) heads()
   const shapes = tileShapes.filter(
     (shape) => tileBytes(p, pass, shape) <= caps.maxWorkgroupBytes && (shape.groups <= 4 || own > 16),
   )
@@ -49,6 +57,7 @@ export function passVariants(p: AttentionProblem, pass: Pass, caps: Capabilities
     variants.push({ name, program: () => tileProgram(p, pass, shape, vector, caps) })
   }
   if (narrow) row('tiled', 64, 32)
+  else heads()
   if (variants.length === 0) row('direct', 64, 0)
   return variants
 }

@@ -2,12 +2,14 @@
  * The bias' gradient, as stored [batch or 1.., heads or 1, lq, lk]: an entry sums over the sequences and heads that share it, one after
  * the other, so that the same inputs give the same bits. It computes the scores once more, which costs two thirds of dq.
  *
- *   entry      any device: an invocation an entry
+ *   tile       GPUs: a workgroup has the entries of one tile of `tile.ts`, summed in its invocations' registers
  *   subgroup   CPU adapters: a workgroup has the entries of one block of `subgroup.ts`, summed in its lanes
+ *   entry      any device: an invocation an entry
  */
 import { type Capabilities, ceilDiv, foldGrid, type Program } from '../kernel.ts'
 import { type AttentionProblem, biasGroups, scoreBases, sequences, shell, times, vectorizable } from './problem.ts'
 import { blockText, type SubgroupShape } from './subgroup.ts'
+import { pitch, type TileShape, tileText } from './tile.ts'
 
 /** WGSL that opens (and with as many braces closes) the loops over what shares entry group `owner`, naming `sequence` and `head`. */
 function sharers(p: AttentionProblem): string {
@@ -41,8 +43,8 @@ function biasProgram(
   subgroups: boolean,
   main: string,
   groups: number,
-  accumulators: number,
   caps: Capabilities,
+  { accumulators, workgroupBytes = 0 }: { accumulators: number; workgroupBytes?: number },
 ): Program {
   const parts = shell(p, vectorizable(p), ['lse', 'delta'], [], ['dbias'], { dout: true, subgroups }, caps)
   const heads = sequences(p) * p.heads
@@ -54,7 +56,7 @@ function biasProgram(
     uniforms: parts.uniforms,
     grid: foldGrid(groups, caps.maxGrid),
     cost: { flops: heads * p.lq * p.lk * (4 * p.d + 4), bytes: 4 * (heads * p.d * 2 * (p.lq + p.lk) + 2 * entries) },
-    workgroupBytes: 0,
+    workgroupBytes,
     accumulators,
   }
 }
@@ -90,7 +92,7 @@ ${sharers(p)}
   dbias[t] = total;
 }
 `
-  return biasProgram(p, 'entry', false, main, ceilDiv(count, 64), 3, caps)
+  return biasProgram(p, 'entry', false, main, ceilDiv(count, 64), caps, { accumulators: 3 })
 }
 
 export function biasSubgroupProgram(p: AttentionProblem, shape: SubgroupShape, caps: Capabilities): Program {
@@ -128,5 +130,59 @@ ${times(each, (i) => `    if (firstRow + ${i * lanes}u + lane < u.lq) { dbias[(o
 `
   const count = groups * ceilDiv(p.lq, rows) * ceilDiv(p.lk, block)
   // Scores, slopes and the block's sums, and the own rows' statistics.
-  return biasProgram(p, `subgroup.${rows}x${block}`, true, main, count, each * (3 * block + 2), caps)
+  const accumulators = each * (3 * block + 2)
+  return biasProgram(p, `subgroup.${rows}x${block}`, true, main, count, caps, { accumulators })
+}
+
+/** Bytes of workgroup memory of a tile: rows of q, dO, k and v. */
+export const biasTileBytes = (p: AttentionProblem, { groups, columns }: TileShape): number =>
+  2 * 16 * pitch(p) * (4 * groups + 8 * columns)
+
+/** Workgroups that a tile makes of a problem. */
+export const biasTiles = (p: AttentionProblem, { groups, columns }: TileShape): number =>
+  biasGroups(p).groups * ceilDiv(p.lq, 4 * groups) * ceilDiv(p.lk, 8 * columns)
+
+export function biasTileProgram(p: AttentionProblem, shape: TileShape, caps: Capabilities): Program {
+  const text = tileText(p, 'queries', shape)
+  const { rows, width, threads, row4, cell } = text
+  const main = `${text.memory}
+@compute @workgroup_size(${threads})
+fn main(@builtin(local_invocation_index) slot: u32, @builtin(workgroup_id) wid: vec3u,
+        @builtin(num_workgroups) groupCount: vec3u) {
+  let group = wid.x + wid.y * groupCount.x;
+  let tiles = (u.lq + ${rows - 1}u) / ${rows}u;
+  let across = (u.lk + ${width - 1}u) / ${width}u;
+  if (group >= ${biasGroups(p).groups}u * tiles * across) { return; }
+  let start = group % across * ${width}u;
+  let firstRow = group / across % tiles * ${rows}u;
+  let owner = group / (across * tiles);
+  let tx = slot % 8u;
+  let ty = slot / 8u;
+${cell((i, j) => `  var sum${i}${j} = 0.0;`)}
+${sharers(p)}
+      let pair = sequence * u.heads + head;
+${scoreBases(p)}
+${['q', 'k', 'v', 'dout'].map((name) => `      let ${name}First = ${name}Base(sequence, head);`).join('\n')}
+      workgroupBarrier();
+  ${text.stageOwn}
+  ${text.stageOther}
+      workgroupBarrier();
+${text.statistics}
+${text.gradients}
+${cell((i, j) => `    sum${i}${j} += g${i}${j};`)}
+    }
+  }
+${row4(
+  (i) => `  if (firstRow + ty * 4u + ${i}u < u.lq) {
+    let at = (owner * u.lq + firstRow + ty * 4u + ${i}u) * u.lk + start + tx;
+${times(shape.columns, (j) => `    if (start + tx + ${8 * j}u < u.lk) { dbias[at + ${8 * j}u] = sum${i}${j}; }`)}
+  }`,
+)}
+}
+`
+  // A sum, a score and a slope a cell, and the statistics of four rows.
+  return biasProgram(p, `tile.${rows}x${width}`, false, main, biasTiles(p, shape), caps, {
+    accumulators: 12 * shape.columns + 8,
+    workgroupBytes: biasTileBytes(p, shape),
+  })
 }

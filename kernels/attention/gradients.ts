@@ -8,6 +8,7 @@
  */
 import {
   type Binding,
+  busyWorkgroups,
   type Capabilities,
   ceilDiv,
   declareBindings,
@@ -19,9 +20,10 @@ import {
 } from '../kernel.ts'
 import { enableHalf, floatArray, floatBytes, floatFunctions } from '../storage.ts'
 import { passVariants } from './attention.ts'
-import { biasEntryProgram, biasSubgroupProgram } from './bias.ts'
+import { biasEntryProgram, biasSubgroupProgram, biasTileBytes, biasTileProgram, biasTiles } from './bias.ts'
 import { type AttentionProblem, checkProblem, sequences } from './problem.ts'
 import { subgroupShapes } from './subgroup.ts'
+import { tileShapes } from './tile.ts'
 
 export interface AttentionBackward {
   /** o, dout, delta (rw) */
@@ -48,18 +50,23 @@ export function attentionBackwardPrograms(p: AttentionProblem, caps: Capabilitie
   }
 }
 
+/** On GPUs the largest tile that keeps every multiprocessor at work leads: entries are few where many sequences share the bias. */
 function biasVariants(p: AttentionProblem, caps: Capabilities): Variant[] {
-  const [shape] = caps.software ? subgroupShapes(p, 'queries', caps) : []
+  const entry: Variant = { name: 'entry', program: () => biasEntryProgram(p, caps) }
+  if (caps.software) {
+    const [shape] = subgroupShapes(p, 'queries', caps)
+    const name = shape && `subgroup.${shape.lanes * shape.each}x${shape.block}`
+    return shape ? [{ name: name!, program: () => biasSubgroupProgram(p, shape, caps) }, entry] : [entry]
+  }
+  const shapes = tileShapes.filter((shape) => biasTileBytes(p, shape) <= caps.maxWorkgroupBytes)
+  const busy = shapes.filter((shape) => biasTiles(p, shape) >= busyWorkgroups)
+  const tiles = [...busy, ...shapes.filter((shape) => !busy.includes(shape)).reverse()].slice(0, 2)
   return [
-    ...(shape
-      ? [
-          {
-            name: `subgroup.${shape.lanes * shape.each}x${shape.block}`,
-            program: () => biasSubgroupProgram(p, shape, caps),
-          },
-        ]
-      : []),
-    { name: 'entry', program: () => biasEntryProgram(p, caps) },
+    ...tiles.map((shape) => ({
+      name: `tile.${4 * shape.groups}x${8 * shape.columns}`,
+      program: () => biasTileProgram(p, shape, caps),
+    })),
+    entry,
   ]
 }
 

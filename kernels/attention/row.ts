@@ -30,8 +30,12 @@ export interface RowStaging {
 
 const block = 4
 
-/** Wider rows than this many vec4s spill out of registers; unrolled, their text only grows. */
-export const unrolledChunks = 4
+/** Registers of a row and its sums. */
+export const rowRegisters = (p: AttentionProblem, pass: Pass): number =>
+  4 * rowChunks(p) * (passArrays[pass].own.length + passArrays[pass].outputs.length)
+
+/** Of the 255 that a thread may have: more spill, and unrolled their text only grows. */
+export const mostRowRegisters = 192
 
 /** Bytes of workgroup memory a staging takes. */
 export function rowStagingBytes(p: AttentionProblem, pass: Pass, staging: RowStaging): number {
@@ -119,7 +123,7 @@ ${stageOne}
 
   // Chunks of a row are loops over function-local arrays, which GPU compilers unroll into registers. Software adapters
   // spend tens of milliseconds of compile time on every load they see, so their loops have a bound that is not constant.
-  const bound = caps.software || chunks > unrolledChunks ? 'u.chunks' : `${chunks}u`
+  const bound = caps.software || rowRegisters(p, pass) > mostRowRegisters ? 'u.chunks' : `${chunks}u`
   const each = (body: string): string => `for (var c = 0u; c < ${bound}; c++) { ${body} }`
   const read = (name: string, j: number): string =>
     staged ? `${name}Tile[at${j} * ${chunks}u + c]` : `${name}At(${name}First + at${j} * u.${name}_row, c)`
@@ -209,8 +213,7 @@ ${finish}
 `
   const name = kind === 'direct' ? `row.${threads}` : `row.${kind}.${threads}x${tile}`
   // The row and its sums, its statistics, and a score (and slope) for each row of a block.
-  const accumulators =
-    4 * chunks * (own.length + outputs.length) + (pass === 'keys' ? 0 : 2) + block * (pass === 'forward' ? 1 : 2)
+  const accumulators = rowRegisters(p, pass) + (pass === 'keys' ? 0 : 2) + block * (pass === 'forward' ? 1 : 2)
   const workgroupBytes = rowStagingBytes(p, pass, staging)
   return passProgram(p, pass, name, parts, main, groups, caps, { workgroupBytes, accumulators })
 }

@@ -35,7 +35,7 @@ export const tileShapes: readonly TileShape[] = [
 ]
 
 /** Distance of rows in workgroup memory, in vec4s. */
-const pitch = (p: AttentionProblem): number => rowChunks(p) | 1
+export const pitch = (p: AttentionProblem): number => rowChunks(p) | 1
 
 /** Bytes of workgroup memory. */
 export function tileBytes(p: AttentionProblem, pass: Pass, { groups, columns }: TileShape): number {
@@ -45,33 +45,32 @@ export function tileBytes(p: AttentionProblem, pass: Pass, { groups, columns }: 
   return rows + weights + (pass === 'forward' ? groups * 4 * 8 * 4 : 0) + (pass === 'keys' ? 2 * 4 * 8 * columns : 0)
 }
 
-export function tileProgram(
-  p: AttentionProblem,
-  pass: Pass,
-  shape: TileShape,
-  vector: boolean,
-  caps: Capabilities,
-): Program {
-  const { groups, columns } = shape
-  const { own, other, outputs } = passArrays[pass]
-  const parts = passShell(p, pass, vector, caps)
+/** WGSL that kernels over tiles share: `firstRow` is the first own row, `start` the first other one, `pair` the head. */
+export interface TileText {
+  readonly rows: number
+  readonly width: number
+  readonly threads: number
+  /** Workgroup memory of the staged rows. */
+  readonly memory: string
+  readonly stageOwn: string
+  readonly stageOther: string
+  /** Of four own rows: lse and delta. */
+  readonly statistics: string
+  /** s<i><j>: the scores of own row i and other row j of an invocation. */
+  readonly scores: string
+  /** p<i><j> and g<i><j>: their weights, and the scores' gradients. */
+  readonly gradients: string
+  row4(line: (i: number) => string): string
+  cell(line: (i: number, j: number) => string): string
+}
+
+export function tileText(p: AttentionProblem, pass: Pass, { groups, columns }: TileShape): TileText {
+  const { own, other } = passArrays[pass]
   const [rows, width, threads] = [4 * groups, 8 * columns, 8 * groups]
-  const spans = ceilDiv(rowChunks(p), 8)
   const ownRows = pass === 'keys' ? 'u.lk' : 'u.lq'
   const otherRows = pass === 'keys' ? 'u.lq' : 'u.lk'
-  const weightType = { 1: 'f32', 2: 'vec2f', 4: 'vec4f' }[columns]
-  const weights = { forward: ['p'], queries: ['g'], keys: ['p', 'g'] }[pass]
   const row4 = (f: (i: number) => string): string => times(4, f)
   const cell = (f: (i: number, j: number) => string): string => row4((i) => times(columns, (j) => f(i, j)))
-  const component = (j: number): string => (columns === 1 ? '' : `.${'xyzw'[j]}`)
-
-  const memory = [
-    ...own.map((name) => `var<workgroup> ${name}Tile: array<vec4f, ${rows * pitch(p)}>;`),
-    ...other.map((name) => `var<workgroup> ${name}Tile: array<vec4f, ${width * pitch(p)}>;`),
-    ...weights.map((name) => `var<workgroup> ${name}Weights: array<${weightType}, ${rows * 8}>;`),
-    ...(pass === 'forward' ? [`var<workgroup> partial: array<f32, ${rows * 8}>;`] : []),
-    ...(pass === 'keys' ? ['lse', 'delta'].map((name) => `var<workgroup> ${name}Tile: array<f32, ${width}>;`) : []),
-  ].join('\n')
   const stage = (names: readonly string[], count: number, start: string, length: string): string =>
     `for (var i = slot; i < ${count}u * u.chunks; i += ${threads}u) {
     let r = min(${start} + i / u.chunks, ${length} - 1u);
@@ -97,6 +96,52 @@ ${cell((i, j) => `      ${result}${i}${j} += dot(a${i}, b${j});`)}
   const scores = `${products('s', own[0], other[0])}
 ${pass === 'keys' ? row4((i) => `    let attended${i} = keyAttended(maskAt, ${key(i, 0)});`) : times(columns, (j) => `    let attended${j} = keyAttended(maskAt, ${key(0, j)});`)}
 ${cell((i, j) => `    s${i}${j} = score(s${i}${j}, biasOf(biasAt, ${position(i, j)}), ${attended(i, j)}, ${position(i, j)});`)}`
+  const gradients = `${scores}
+${products('g', own[1] ?? '', other[1] ?? '')}
+${cell((i, j) => {
+  const at = pass === 'keys' ? `Tile[tx + ${8 * j}u]` : `${i}`
+  return `    let p${i}${j} = exp(s${i}${j} - lse${at}); g${i}${j} = p${i}${j} * (g${i}${j} - delta${at});`
+})}`
+  const tiles = (names: readonly string[], count: number): string[] =>
+    names.map((name) => `var<workgroup> ${name}Tile: array<vec4f, ${count * pitch(p)}>;`)
+  return {
+    ...{ rows, width, threads, scores, gradients, row4, cell },
+    memory: [...tiles(own, rows), ...tiles(other, width)].join('\n'),
+    stageOwn: stage(own, rows, 'firstRow', ownRows),
+    stageOther: stage(other, width, 'start', otherRows),
+    statistics: row4(
+      (i) => `  let row${i} = pair * u.lq + min(firstRow + ty * 4u + ${i}u, u.lq - 1u);
+  let lse${i} = select(lse[row${i}], deadRow, lse[row${i}] < lowest);
+  let delta${i} = delta[row${i}];`,
+    ),
+  }
+}
+
+export function tileProgram(
+  p: AttentionProblem,
+  pass: Pass,
+  shape: TileShape,
+  vector: boolean,
+  caps: Capabilities,
+): Program {
+  const { columns } = shape
+  const { own, other, outputs } = passArrays[pass]
+  const parts = passShell(p, pass, vector, caps)
+  const text = tileText(p, pass, shape)
+  const { rows, width, threads, scores, gradients, row4, cell } = text
+  const spans = ceilDiv(rowChunks(p), 8)
+  const ownRows = pass === 'keys' ? 'u.lk' : 'u.lq'
+  const otherRows = pass === 'keys' ? 'u.lq' : 'u.lk'
+  const weightType = { 1: 'f32', 2: 'vec2f', 4: 'vec4f' }[columns]
+  const weights = { forward: ['p'], queries: ['g'], keys: ['p', 'g'] }[pass]
+  const component = (j: number): string => (columns === 1 ? '' : `.${'xyzw'[j]}`)
+
+  const memory = [
+    text.memory,
+    ...weights.map((name) => `var<workgroup> ${name}Weights: array<${weightType}, ${rows * 8}>;`),
+    ...(pass === 'forward' ? [`var<workgroup> partial: array<f32, ${rows * 8}>;`] : []),
+    ...(pass === 'keys' ? ['lse', 'delta'].map((name) => `var<workgroup> ${name}Tile: array<f32, ${width}>;`) : []),
+  ].join('\n')
   const publish = weights
     .map((w) =>
       row4(
@@ -105,12 +150,6 @@ ${cell((i, j) => `    s${i}${j} = score(s${i}${j}, biasOf(biasAt, ${position(i, 
       ),
     )
     .join('\n')
-  const gradients = `${scores}
-${products('g', own[1] ?? '', other[1] ?? '')}
-${cell((i, j) => {
-  const at = pass === 'keys' ? `Tile[tx + ${8 * j}u]` : `${i}`
-  return `    let p${i}${j} = exp(s${i}${j} - lse${at}); g${i}${j} = p${i}${j} * (g${i}${j} - delta${at});`
-})}`
   const rowReduce = (
     value: (i: number) => string,
     result: string,
@@ -159,11 +198,7 @@ ${add('o', 'p', 'v')}`,
   }`
   const state = {
     forward: row4((i) => `  var most${i} = lowest; var total${i} = 0.0;`),
-    queries: row4(
-      (i) => `  let row${i} = pair * u.lq + min(firstRow + ty * 4u + ${i}u, u.lq - 1u);
-  let lse${i} = select(lse[row${i}], deadRow, lse[row${i}] < lowest);
-  let delta${i} = delta[row${i}];`,
-    ),
+    queries: text.statistics,
     keys: '',
   }[pass]
   const factor = (name: string, i: number): string =>
@@ -208,10 +243,10 @@ ${bases.map((name) => `  let ${name}First = ${name}Base(sequence, head);`).join(
 ${times(spans, (m) => `  let column${m} = min(tx + ${8 * m}u, u.chunks - 1u);`)}
 ${outputs.map((name) => row4((i) => times(spans, (m) => `  var ${name}${i}${m} = vec4f();`, ''))).join('\n')}
 ${state}
-  ${stage(own, rows, 'firstRow', ownRows)}
+  ${text.stageOwn}
   for (var start = ${first}; start < ${end}; start += ${width}u) {
   workgroupBarrier();
-  ${stage(other, width, 'start', otherRows)}
+  ${text.stageOther}
   ${pass === 'keys' ? statistics : ''}
   workgroupBarrier();
 ${inner}

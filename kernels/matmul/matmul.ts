@@ -23,7 +23,7 @@
  * parallelism is worth more than reuse, and with k at least 256 the rest of it is found along k. A tile that would be
  * mostly outside C (n or m of a few) goes to the split or register tier.
  */
-import { type Capabilities, oneSubgroupSize, type Variant } from '../kernel.ts'
+import { busyWorkgroups, type Capabilities, oneSubgroupSize, type Variant } from '../kernel.ts'
 import { type MatrixShape, matrixFits, matrixProgram, matrixShapes } from './matrix.ts'
 import { batchCount, type MatmulProblem } from './problem.ts'
 import { type RegisterShape, registerProgram } from './register.ts'
@@ -34,8 +34,6 @@ import { type TiledShape, tiledBytes, tiledProgram, tiledShapes } from './tiled.
 export type { MatmulOperand, MatmulProblem } from './problem.ts'
 export { matmulCost, matmulReference } from './reference.ts'
 
-/** Workgroups that a discrete GPU needs before it is busy. */
-const busyWorkgroups = 96
 /** From this k on, splitting it pays for the reduction. */
 const longK = 256
 
