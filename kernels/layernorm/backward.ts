@@ -10,7 +10,15 @@
  * own for both kernels, which load less.
  */
 import type { Binding, Capabilities, Epilogue, Program, Variant } from '../kernel.ts'
-import { ceilDiv, declareBindings, declareUniforms, foldGrid, oneSubgroupSize, packUniforms } from '../kernel.ts'
+import {
+  busyWorkgroups,
+  ceilDiv,
+  declareBindings,
+  declareUniforms,
+  foldGrid,
+  oneSubgroupSize,
+  packUniforms,
+} from '../kernel.ts'
 import type { RowLayout, RowProblem } from '../softmax/rows.ts'
 import * as rows from '../softmax/rows.ts'
 import { enableHalf, type FloatType, floatArray, floatBytes, floatFunctions } from '../storage.ts'
@@ -277,9 +285,10 @@ export function layerNormBackwardParamsVariants(problem: LayerNormBackwardProble
   }
   const most = Math.min(256, caps.maxInvocations, caps.maxWorkgroupBytes / 32)
   const threads = 2 ** Math.floor(Math.log2(most))
+  // 16 columns are two sectors of 32 B a row, 8 are one: narrow rows take these, so that every multiprocessor has a workgroup.
+  const columns = ceilDiv(problem.width, 16) < busyWorkgroups ? [8, 16] : [16, 32]
   return [
-    variant(16, threads / 16, false),
-    variant(32, threads / 32, false),
+    ...columns.map((count) => variant(count, threads / count, false)),
     ...(vector ? [variant(8, threads / 8, true)] : []),
   ]
 }

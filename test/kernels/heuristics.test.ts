@@ -10,6 +10,7 @@ import { affinityBackwardVariants, affinityVariants } from '../../kernels/diffus
 import { diffusionBackwardVariants, diffusionVariants } from '../../kernels/diffusion/diffusion.ts'
 import { jacobiVariants } from '../../kernels/jacobi/jacobi.ts'
 import { baselineCapabilities, type Capabilities, type Variant } from '../../kernels/kernel.ts'
+import { layerNormBackwardParamsVariants } from '../../kernels/layernorm/backward.ts'
 import { layerNormVariants } from '../../kernels/layernorm/layernorm.ts'
 import { matmulVariants } from '../../kernels/matmul/matmul.ts'
 import { softmaxVariants } from '../../kernels/softmax/softmax.ts'
@@ -110,6 +111,20 @@ const table: Record<string, Row> = {
     gpu: /^tile\./,
     software: subgroup,
   },
+  'gradient of a bias of 197 tokens that all share': {
+    variants: (caps) => {
+      const bias = { batchStrides: [0], headStride: 0, rowStride: 197, offset: 0 }
+      return attentionBackwardPrograms({ ...heads(16, 12, 197, 197, 64), bias }, caps).dbias
+    },
+    gpu: /^tile\.16x16/,
+    software: subgroup,
+    other: { least: /^tile\.16x8/ },
+  },
+  'gradient of γ and β, 3152×768': {
+    variants: (caps) => layerNormBackwardParamsVariants({ rows: 3152, width: 768 }, caps),
+    gpu: /^columns8x32$/,
+    software: subgroup,
+  },
   'LayerNorm 3152×768': {
     variants: (caps) => layerNormVariants({ rows: 3152, width: 768, epsilon: 1e-6 }, caps),
     gpu: /^lanes64.*vec4.*kept/,
@@ -120,8 +135,14 @@ const table: Record<string, Row> = {
     gpu: /^lanes64.*kept/,
     software: subgroup,
   },
+  // Time is that of one matrix, round by round, until there are several for every multiprocessor.
   'eigenproblems, 64 of 28×28': {
     variants: (caps) => jacobiVariants({ batch: 64, n: 28 }, caps),
+    gpu: /^workgroup\.256/,
+    software: /^rows/,
+  },
+  'eigenproblems, 4096 of 28×28': {
+    variants: (caps) => jacobiVariants({ batch: 4096, n: 28 }, caps),
     gpu: /^rows/,
     software: /^rows/,
     other: { least: /^workgroup/ },
