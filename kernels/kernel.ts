@@ -3,6 +3,13 @@
  *
  * A kernel file turns a problem (sizes, layouts, options) and what a device can do into a `Program`: complete WGSL, the
  * order of its bindings, its uniform words, its grid and its cost. It knows no tensor and makes no GPU object.
+ *
+ * Headers argue how a kernel fares on a discrete GPU of the RTX 3090 class, by its data sheet: 82 multiprocessors at 1.7 GHz, 35.6 TFLOP/s
+ * and 936 GB/s, so that below 38 flops a byte memory is the bound. A multiprocessor has four schedulers, each an instruction of
+ * one subgroup of 32 a clock: 128 multiply-adds, or 128 B of workgroup memory or L1, where a load of a subgroup takes a pass for every
+ * 128 B that are not the same. It holds 65,536 registers, 100 kB of workgroup memory, 1536 threads and 16 workgroups. Memory
+ * answers after half a microsecond: full bandwidth wants 470 kB of loads in flight, 5.7 kB a multiprocessor. Arithmetic
+ * answers after 4 clocks, workgroup memory after 30. The figures of each program are printed by the benchmark.
  */
 
 /** C[m, n] += A[m, k] · B[k, n], the sizes that the adapter's instruction takes. */

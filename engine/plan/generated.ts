@@ -1,4 +1,10 @@
-/** Programs of fused pointwise chains and reductions, and the tails of kernels: WGSL around what the emitter writes. */
+/**
+ * Programs of fused pointwise chains and reductions, and the tails of kernels: WGSL around what the emitter writes.
+ *
+ * RTX 3090 class (kernels/kernel.ts): a few flops a byte, bound by memory. A chain has 4 B of every input in flight a thread, 6 kB a
+ * multiprocessor each, which is what full bandwidth wants. A reduction over trailing axes gives a result 64 or 256 threads, one over leading
+ * axes up to 16 neighbouring results a workgroup, so that a subgroup reads sectors as a whole; a sum a thread, 4 B of workgroup memory.
+ */
 import {
   type Binding,
   type Capabilities,

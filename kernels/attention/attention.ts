@@ -1,6 +1,10 @@
 /**
  * Scaled-dot-product attention, forward: flash style (Dao et al. 2022, arXiv:2205.14135), an online softmax over blocks
  * of keys, so that no lq×lk matrix is ever in memory. `problem.ts` gives formula, layouts and masking rules.
+ *
+ * RTX 3090 class (kernel.ts): a pass does 4·d (queries 6·d, keys 8·d) flops a pair of rows and moves 16·d (20·d, 24·d) bytes a row. At 197
+ * tokens that is 50 to 66 flops a byte, bound by arithmetic; at DIP's 16 and 15 tokens it is 4 to 5, bound by memory. `tile.ts` serves
+ * both, `row.ts` narrow rows, and is measured for wide ones of short sequences.
  */
 import type { Capabilities, Variant } from '../kernel.ts'
 import type { AttentionProblem, Pass } from './problem.ts'

@@ -5,6 +5,9 @@
  *   dq = scale·Σ_keys ds·k,  dk = scale·Σ_queries ds·q,  dv = Σ_queries p·dO,  dbias = Σ over the axes it was broadcast over of ds.
  *
  * Four launches, no atomics, a fixed order of every sum.
+ *
+ * delta does a quarter of a flop a byte: memory is its bound everywhere. A thread has a row; the 32 rows of a subgroup lie d apart, and
+ * what a load fetches beside its own 16 B is what the next one reads, from L1 (16 kB a subgroup at d = 64).
  */
 import {
   type Binding,

@@ -5,6 +5,13 @@
  *   direct   any device; rows of neighbouring heads share a workgroup
  *   tiled    a workgroup owns `threads` rows of one head and stages `tile` other rows at a time
  *   heads    short sequences: a workgroup owns several whole heads and stages all their other rows at once
+ *
+ * RTX 3090 class (kernel.ts): the threads of a head read the same staged row, a pass for up to eight heads in a subgroup, and four rows
+ * give 16 multiply-adds: as many clocks of memory as of arithmetic, so that half of the peak is the most. That is no matter to short
+ * sequences, which do 1 to 5 flops a byte. Narrow rows (d = 16) keep 38 values a thread, queries 58 and keys 72, with 9 kB or less a
+ * workgroup: occupancy is full, memory the bound. At d = 64 they keep 134 (queries 202; keys would spill) and 33 kB of a workgroup hold
+ * four heads: twelve on a multiprocessor, twice those of the tile, but only six subgroups of few registers to spare. So the tile is
+ * the first guess there and this one is measured.
  */
 import type { Capabilities, Program } from '../kernel.ts'
 import { ceilDiv } from '../kernel.ts'

@@ -6,6 +6,11 @@
  * Workgroups: x over tiles of pixels, y over blocks of output channels (a block stays within its group), z over images.
  * Weights are the same address for a whole workgroup; input values are loaded once per input channel and used for every tap
  * and output channel. Taps are unrolled; sizes are uniforms. Rows and columns outside are clamped and the value dropped.
+ *
+ * RTX 3090 class (kernel.ts): with 3×3 taps and 8 channels an input channel costs 18 values, a pass each, and 72 weights, which all threads
+ * share, for 288 multiply-adds of a subgroup: 90 passes against 72 clocks of arithmetic, so that L1 is the bound, at four fifths of the
+ * peak. 16 channels change little, 162 against 144. 32 sums and 18 values leave room for 1000 threads a multiprocessor. Depthwise does
+ * 9 multiply-adds for 8 bytes, 2 flops a byte: memory.
  */
 import {
   type Capabilities,

@@ -5,6 +5,8 @@
  *   a, b   words of f32, of two f16 each, or of integers, where any inequality counts as not finite
  *   sums   [partials, 4] f32: Σ(a − b)², Σb², count, unused; one row an invocation, to be added up on the host in float64
  *
+ * Bound by memory on every adapter; 4096 threads draw on a part of an RTX 3090's, for a check is no hot path.
+ *
  * `magnitudes` compares |a| with |b|: eigenvectors are free in their sign. Elements are tested by their bits, which no driver folds.
  */
 import { type Binding, type Capabilities, declareUniforms, type Program, packUniforms } from '../kernel.ts'

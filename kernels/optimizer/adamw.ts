@@ -10,7 +10,9 @@
  * (f32[1], computed from the gradient's norm); where it is 0 or not finite everything stays as it was: a step that
  * overflowed is skipped, not applied.
  *
- * Design: one invocation four elements; traffic 28 bytes an element, bound by memory on every adapter.
+ * Design: one invocation four elements; traffic 28 bytes an element, bound by memory on every adapter. RTX 3090 class (kernel.ts): 0.64 flops
+ * a byte; a subgroup reads 128 B side by side of each of four arrays, and the 1536 threads of a multiprocessor have 25 kB in flight, four
+ * times what full bandwidth wants: 30 µs a million parameters.
  */
 import { type Binding, type Capabilities, ceilDiv, declareBindings, foldGrid, type Variant } from '../kernel.ts'
 

@@ -2,6 +2,11 @@
  * Kernels along one axis that are no reductions: running sums, arg-max, stable sort, scatter-add. One invocation a line (or an
  * output), in a fixed order, so that equal inputs give equal bits; no float atomics.
  *
+ * RTX 3090 class (kernel.ts): for short lines, many of them. A line is a chain of n loads and n additions, some 40 clocks an element from L1,
+ * and wants 30,000 lines to draw on all of memory; where `inner` is 1, neighbours read words n apart, and L1 holds what a sector
+ * has besides. Sort and scatter-add read a line for each of its elements, n flops or more for 8 bytes: arithmetic from n = 300 on.
+ * One or two values a thread, no workgroup memory.
+ *
  * Values are f32, f16 or integers in memory; sums of floats f32. A tensor [outer…, n, inner…] is seen as outer × n × inner; line (o, i) holds the elements o·n·inner + k·inner + i.
  */
 import { type Binding, type Capabilities, ceilDiv, declareBindings, foldGrid, type Program } from '../kernel.ts'
