@@ -1,9 +1,16 @@
 /**
- * Runs every `test/**\/*.test.ts`, each in a process of its own (one device a process), and the browser suite beside them.
- * Arguments filter by substring of the path: `npm test kernels/softmax`; `browser` alone runs only the browser suite.
- * A file fails if it exits with an error, outlasts its limit, or runs no test. The counts are printed on one last line
- * before what the browser suite says: `N passed, N failed`.
- * `--adapter swiftshader` (or `lavapipe`) runs the files on that software driver: `npm test -- --adapter swiftshader kernels`.
+ * Runs every `test/**\/*.test.ts`, each in a process of its own (one device a process), on the machine's own adapter: a GPU, or the software
+ * Vulkan driver that stands in for it. `test/kernels/` runs once more on every other software driver that is installed (lavapipe; SwiftShader,
+ * which comes with Chromium), beside a GPU too, since kernels choose other variants on a CPU. Beside all that runs the browser suite
+ * (test/browser/run.ts): the kernels' files and the shared cases in headless Chromium.
+ *
+ * Arguments filter by substring of the path: `npm test kernels/softmax` runs that file on every one of these adapters. `browser` runs the
+ * browser suite, too (alone: nothing else); other filters beside it choose its files as well.
+ * `--adapter swiftshader` (or `lavapipe`) runs all the files on that software driver and no other, and the browser suite only if it is named:
+ * `npm test -- --adapter swiftshader kernels`.
+ *
+ * A file fails if it exits with an error, outlasts its limit, or runs no test. The last lines are the counts: `N passed, N failed` on the
+ * machine's own adapter, then a line for every other driver and for Chromium, with the counts or why it was not run and how to get it.
  */
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
@@ -27,16 +34,22 @@ function testFiles(folder) {
   })
 }
 
-/** Runs a command; resolves to its exit code (null when it was killed), its output and its seconds. */
-function execute(args) {
+/** Runs a TypeScript program; resolves to its exit code (null when it was killed), its output and its seconds. */
+function execute(program, { environment = {}, minutes = minutesPerFile, heard = () => {} } = {}) {
   const started = performance.now()
   return new Promise((resolve) => {
     // Its own process group, so that a time limit also ends what a test has started.
     const grouped = process.platform !== 'win32'
-    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], detached: grouped })
+    const child = spawn(process.execPath, ['--import', 'tsx', ...program], {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...environment },
+      detached: grouped,
+    })
     let output = ''
     const collect = (text) => {
       output += text
+      heard(output)
     }
     child.stdout.setEncoding('utf8').on('data', collect)
     child.stderr.setEncoding('utf8').on('data', collect)
@@ -51,7 +64,7 @@ function execute(args) {
     const timer = setTimeout(() => {
       timedOut = true
       kill()
-    }, minutesPerFile * 60_000)
+    }, minutes * 60_000)
     child.on('close', (code) => {
       clearTimeout(timer)
       running.delete(kill)
@@ -62,7 +75,6 @@ function execute(args) {
 
 // What was tuned on this machine must not decide which kernels are tested.
 const scratch = mkdtempSync(join(tmpdir(), 'diptych-tests-'))
-process.env.DIPTYCH_CACHE = scratch
 process.on('exit', () => rmSync(scratch, { recursive: true, force: true }))
 // Mesa's software driver compiles in half the time without optimising: tests look at values, not at speed.
 process.env.GALLIVM_PERF ??= 'nopt'
@@ -81,10 +93,18 @@ function counts(output) {
   return { total: sum('Total'), passed: sum('Passed'), skipped: sum('Skipped') }
 }
 
-const report = { passed: 0, failed: 0, failures: [] }
+/** An adapter as test/support/adapters.ts tells of it, with a cache and counts of its own; `where` says it, unless it is the first. */
+const prepared = (adapter, index) => ({
+  ...adapter,
+  where: index ? ` on ${adapter.name}` : '',
+  environment: { ...adapter.environment, DIPTYCH_CACHE: join(scratch, String(index)) },
+  passed: 0,
+  failed: 0,
+  failures: [],
+})
 
-async function runFile(file) {
-  const { code, output, timedOut, seconds } = await execute(['--import', 'tsx', file])
+async function runFile(file, adapter) {
+  const { code, output, timedOut, seconds } = await execute([file], adapter)
   const { total, passed, skipped } = counts(stripVTControlCharacters(output))
   let failed = total - passed
   let problem = ''
@@ -93,15 +113,17 @@ async function runFile(file) {
   else if (passed === 0) problem = 'ran no test'
   else if (code !== 0 && failed === 0) problem = `exit code ${code} after its tests`
   if (problem && failed === 0) failed = 1
-  report.passed += passed
-  report.failed += failed
+  adapter.passed += passed
+  adapter.failed += failed
   const time = `${seconds.toFixed(1)} s`
   if (failed === 0) {
-    console.log(`ok    ${file}  ${passed} passed, ${skipped ? `${skipped} skipped, ` : ''}${time}`)
+    console.log(`ok    ${file}${adapter.where}  ${passed} passed, ${skipped ? `${skipped} skipped, ` : ''}${time}`)
     return
   }
-  report.failures.push(file)
-  console.log(`FAIL  ${file}  ${passed} passed, ${failed} failed, ${time}${problem ? ` (${problem})` : ''}`)
+  adapter.failures.push(`${file}${adapter.where}`)
+  console.log(
+    `FAIL  ${file}${adapter.where}  ${passed} passed, ${failed} failed, ${time}${problem ? ` (${problem})` : ''}`,
+  )
   const lines = output.split('\n').filter((line) => !noise.test(line))
   console.log(
     lines
@@ -114,80 +136,94 @@ async function runFile(file) {
 /** Slow files run alone: they use every core, or measure. */
 const isSlow = (file) => file.endsWith('.slow.test.ts')
 
-async function runAll(files, browser) {
-  const queue = [...browser, ...files.filter((file) => !isSlow(file)).map((file) => () => runFile(file))]
+async function runAll(runs, browser) {
+  const start = ({ file, adapter }) => runFile(file, adapter)
+  const queue = [...browser, ...runs.filter(({ file }) => !isSlow(file)).map((run) => () => start(run))]
   const worker = async () => {
-    for (let run = queue.shift(); run; run = queue.shift()) await run()
+    for (let next = queue.shift(); next; next = queue.shift()) await next()
   }
   await Promise.all(Array.from({ length: atOnce }, worker))
-  for (const file of files.filter(isSlow)) await runFile(file)
+  for (const run of runs.filter(({ file }) => isSlow(file))) await start(run)
 }
 
-/** Without an adapter nearly every file would fail alike; say so once instead. */
-async function adapterProblem() {
-  const open = `import { requestGpu } from './engine/device/open.ts'
-    try { const { adapter } = await requestGpu(); console.log('adapter: ' + (adapter.description || adapter.device)) }
-    catch (error) { console.log(String(error?.message ?? error)); process.exitCode = 1 }`
-  const { code, output } = await execute(['--import', 'tsx', '--input-type=module', '--eval', open])
-  const told = output.split('\n').filter((line) => !/^(Warning:|diptych:|\s+at )/.test(line))
-  if (code === 0) console.log(told.join('\n').trim())
-  return code === 0 ? undefined : told.join('\n').trim()
-}
-
-/** Whether it passed, and what is to be told of it. */
-async function runBrowserSuite() {
-  const chromium = await execute(['--import', 'tsx', 'test/browser/chromium.ts'])
-  if (chromium.code !== 0) {
-    // 1: there is none, which only fails a run that asked for it; 2: CHROMIUM_PATH is wrong.
-    const passed = chromium.code === 1 && filters.length === 0
-    return { passed, told: `browser suite not run: ${chromium.output.trim()}` }
-  }
-  const { code, timedOut, output } = await execute(['--import', 'tsx', 'test/browser/run.ts'])
-  const told = timedOut ? `${output}browser suite killed after ${minutesPerFile} minutes` : output.trimEnd()
-  return { passed: code === 0, told }
-}
-
-/** Names of the options' drivers in the names of their manifests. */
-const drivers = { lavapipe: 'lvp_icd', swiftshader: 'vk_swiftshader_icd' }
-
-/** Makes every child load that Vulkan driver and no other; ends the run where there is none. */
-async function takeDriver(name) {
-  const find = `import { softwareDrivers } from './engine/device/node.ts'
-    console.log(softwareDrivers().find((file) => file.includes('${drivers[name]}')) ?? '')`
-  const { output } = await execute(['--import', 'tsx', '--input-type=module', '--eval', find])
-  const file = output.trim()
-  if (!drivers[name] || !file) {
-    console.log(
-      `FAIL  --adapter: ${drivers[name] ? `no ${name} here: run \`npm run setup\`` : 'lavapipe or swiftshader'}`,
-    )
+/** The adapters to test on, the machine's own first, or only that of `--adapter`; ends the run where there is none. */
+async function findAdapters(only) {
+  const { output } = await execute(['test/support/adapters.ts', ...only])
+  const lines = output.trim().split('\n')
+  const json = lines.find((line) => line.startsWith('[{'))
+  const adapters = json ? JSON.parse(json) : [{ problem: lines.join('\n      ') }]
+  // Without an adapter nearly every file would fail alike; say so once instead.
+  if (adapters[0].problem) {
+    const { name, problem } = adapters[0]
+    console.log(`FAIL  no device to test on\n      ${name ? `${name}: ` : ''}${problem}\n0 passed, 1 failed`)
     process.exit(1)
   }
-  process.env.VK_DRIVER_FILES = process.env.VK_ICD_FILENAMES = file
+  return adapters.map(prepared)
+}
+
+/** Prints what the browser suite says as it comes. Returns whether it passed, and its last line, which sums up. */
+async function runBrowserSuite(filters) {
+  const chromium = await execute(['test/browser/chromium.ts'])
+  if (chromium.code !== 0) {
+    // 1: there is none, which only fails a run that asked for it; 2: CHROMIUM_PATH is wrong.
+    const passed = chromium.code === 1 && !named
+    return { passed, told: `browser suite not run: ${chromium.output.trim()}` }
+  }
+  let printed = 0
+  const heard = (output) => {
+    const end = output.trimEnd().lastIndexOf('\n')
+    if (end > printed) console.log(output.slice(printed, end))
+    printed = Math.max(printed, end + 1)
+  }
+  const { code, timedOut, output } = await execute(['test/browser/run.ts', ...filters], {
+    minutes: 3 * minutesPerFile,
+    heard,
+  })
+  const told = output.slice(printed).trim()
+  return {
+    passed: code === 0,
+    told: timedOut ? `${told}\nin Chromium: killed after ${3 * minutesPerFile} minutes` : told,
+  }
+}
+
+/** The line of an adapter that is not the first. */
+function summary({ name, description, problem, passed, failed }) {
+  if (problem) return `kernels not run on ${name}: ${problem}`
+  return `kernels on ${name} (${description}): ${passed} passed, ${failed} failed`
 }
 
 const filters = process.argv.slice(2)
 const option = filters.indexOf('--adapter')
-if (option >= 0) await takeDriver(filters.splice(option, 2)[1])
-const chosen = (file) => filters.length === 0 || filters.some((filter) => file.includes(filter))
+const only = option < 0 ? [] : filters.splice(option, 2).slice(1)
+if (option >= 0 && !only.length) only.push('')
+const named = filters.includes('browser')
+const ofFiles = filters.filter((filter) => filter !== 'browser')
+const chosen = (file) => filters.length === 0 || ofFiles.some((filter) => file.includes(filter))
 const files = testFiles(`${root}test`).sort().filter(chosen)
-const withBrowser = filters.length === 0 || filters.includes('browser')
+const withBrowser = named || (filters.length === 0 && !only.length)
 
 if (files.length === 0 && !withBrowser) {
   console.log(`No test file matches ${filters.map((f) => `'${f}'`).join(', ')}.`)
   process.exit(1)
 }
-const problem = await adapterProblem()
-if (problem) {
-  console.log(`FAIL  no device to test on\n      ${problem.split('\n').join('\n      ')}\n0 passed, 1 failed`)
-  process.exit(1)
-}
+const [main, ...others] = files.length ? await findAdapters(only) : []
+if (main) console.log(`adapter: ${main.description}`)
+const kernels = files.filter((file) => file.startsWith('test/kernels/'))
+const drivers = kernels.length ? others : []
+const runs = [
+  ...files.map((file) => ({ file, adapter: main })),
+  ...drivers.filter(({ problem }) => !problem).flatMap((adapter) => kernels.map((file) => ({ file, adapter }))),
+]
 // First, beside the files: it mostly waits for one core.
 let browser = { passed: true, told: '' }
 const startBrowser = async () => {
-  browser = await runBrowserSuite()
+  browser = await runBrowserSuite(ofFiles)
 }
-await runAll(files, withBrowser ? [startBrowser] : [])
-if (report.failures.length) console.log(`\nfailed: ${report.failures.join(', ')}`)
-console.log(`${report.passed} passed, ${report.failed} failed`)
+await runAll(runs, withBrowser ? [startBrowser] : [])
+const used = main ? [main, ...drivers] : []
+const failures = used.flatMap((adapter) => adapter.failures)
+if (failures.length) console.log(`\nfailed: ${failures.join(', ')}`)
+if (main) console.log(`${main.passed} passed, ${main.failed} failed`)
+for (const adapter of drivers) console.log(summary(adapter))
 if (browser.told) console.log(browser.told)
-process.exitCode = report.failed === 0 && browser.passed ? 0 : 1
+process.exitCode = failures.length === 0 && browser.passed ? 0 : 1

@@ -17,7 +17,7 @@ const chromiumFolders = [
   '/opt/chromium.org/chromium',
 ]
 /** By any of these a user has said which drivers to load; then nothing is looked for. */
-const driverVariables = ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
+export const driverVariables = ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES', 'VK_ADD_DRIVER_FILES']
 
 // Dropping the object that create() returns ends in aborts, so every instance is kept for the life of the process.
 const instances = ((globalThis as { diptychInstances?: Map<string, GPU> }).diptychInstances ??= new Map())

@@ -1,39 +1,30 @@
-/** Runs in the page: every shared case, one after the other. test/browser/run.ts bundles it with the list of case files. */
-import type { CaseFile } from '../shared/case.ts'
+/**
+ * Runs in the page, imported before the one test file of the page (see run.ts): uvu then leaves its suites in a queue, as it does for its
+ * own command line, and `runTests` runs them.
+ */
 
-export interface BrowserResult {
-  readonly file: string
-  readonly name: string
-  readonly milliseconds: number
-  /** Absent when the case passed. */
-  readonly error?: string
+export interface PageResult {
+  readonly total: number
+  readonly passed: number
+  /** What uvu says of the tests that failed, a text per suite. */
+  readonly errors: string[]
 }
 
-/** Runs all cases and returns their results; a file whose `cases()` throws or is empty is a failure too. */
-export async function runCases(files: Record<string, CaseFile>): Promise<BrowserResult[]> {
-  const results: BrowserResult[] = []
-  for (const [file, module] of Object.entries(files)) {
-    try {
-      const cases = module.cases()
-      if (cases.length === 0) throw new Error('the file has no case')
-      for (const one of cases) {
-        const started = performance.now()
-        let error: string | undefined
-        try {
-          await one.run()
-        } catch (thrown) {
-          error = describe(thrown)
-        }
-        results.push({ file, name: one.name, milliseconds: performance.now() - started, error })
-      }
-    } catch (thrown) {
-      results.push({ file, name: 'cases()', milliseconds: 0, error: describe(thrown) })
-    }
+/** Runs a suite: what failed (`true` when nothing did), tests passed, skipped, all. */
+type Suite = () => Promise<[string | true, number, number, number]>
+
+const queue: Suite[] = []
+Object.assign(globalThis, { UVU_DEFER: true, UVU_QUEUE: [queue], UVU_INDEX: 0 })
+
+export async function runTests(): Promise<PageResult> {
+  let total = 0
+  let passed = 0
+  const errors: string[] = []
+  for (const run of queue) {
+    const [failure, done, , all] = await run()
+    total += all
+    passed += done
+    if (failure !== true) errors.push(failure)
   }
-  return results
-}
-
-function describe(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return String(thrown)
-  return thrown.stack?.includes(thrown.message) ? thrown.stack : `${thrown.message}\n${thrown.stack ?? ''}`
+  return { total, passed, errors }
 }

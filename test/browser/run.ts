@@ -1,62 +1,31 @@
 /**
- * The shared cases (test/shared/*.cases.ts) in headless Chromium: bundled with esbuild, served on 127.0.0.1, run on
- * SwiftShader unless DIPTYCH_BROWSER_GPU=1 asks for the machine's GPU. Exits 1 if a case fails or none ran.
- * Arguments filter case files by substring.
+ * Kernel tests (test/kernels/*.test.ts, unchanged) and the shared cases (test/shared/*.cases.ts) in headless Chromium: each file is bundled
+ * with esbuild, served on 127.0.0.1 and run in a page of its own, on SwiftShader unless DIPTYCH_BROWSER_GPU=1 asks for the machine's GPU.
+ * A file fails if a test does, if it runs none, cannot be bundled, throws, crashes the page or outlasts its limit. Exits 1 if one failed or
+ * none ran; the last line holds the counts. Arguments filter files by substring of the path.
  */
-import { readdirSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { stripVTControlCharacters } from 'node:util'
 import { type Browser, chromium } from 'playwright-core'
 import { findChromium, howToGetChromium } from './chromium.ts'
-import type { BrowserResult } from './page.ts'
+import { bundle, pageFiles } from './files.ts'
+import type { PageResult } from './page.ts'
 
-const folder = fileURLToPath(new URL('.', import.meta.url))
 const minutes = Number(process.env.DIPTYCH_TEST_MINUTES ?? 10)
 
-function caseFiles(filters: string[]): string[] {
-  return readdirSync(new URL('../shared/', import.meta.url))
-    .filter((name) => name.endsWith('.cases.ts'))
-    .filter((name) => filters.length === 0 || filters.some((filter) => name.includes(filter)))
-    .sort()
-}
-
-/** One script that leaves the promise of all results in `results`. */
-async function bundle(names: string[]): Promise<string> {
-  const imports = names.map((name, i) => `import * as file${i} from '../shared/${name}'`)
-  const table = names.map((name, i) => `'${name}': file${i}`)
-  const contents = [
-    `import { runCases } from './page.ts'`,
-    ...imports,
-    `globalThis.results = runCases({ ${table.join(', ')} })`,
-  ].join('\n')
-  const { outputFiles } = await build({
-    stdin: { contents, resolveDir: folder, sourcefile: 'cases.ts', loader: 'ts' },
-    bundle: true,
-    write: false,
-    format: 'esm',
-    platform: 'browser',
-    // Dawn for Node, which test/support/program.ts loads there only.
-    external: ['webgpu'],
-    target: 'es2022',
-    sourcemap: 'inline',
-    logLevel: 'error',
-  })
-  return outputFiles[0]!.text
-}
-
-async function serve(script: string): Promise<{ url: string; close(): void }> {
+/** Serves an empty page at `/`, and as scripts the texts of the map that comes back. */
+async function serve(): Promise<{ url: string; scripts: Map<string, string>; close(): void }> {
+  const scripts = new Map<string, string>()
   const server = createServer((request, response) => {
-    const isScript = request.url === '/cases.js'
-    response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html; charset=utf-8')
-    response.end(
-      isScript ? script : '<!doctype html><title>diptych</title><script type="module" src="/cases.js"></script>',
-    )
+    const script = scripts.get(request.url ?? '')
+    if (script === undefined && request.url !== '/') response.statusCode = 404
+    response.setHeader('content-type', script === undefined ? 'text/html; charset=utf-8' : 'text/javascript')
+    response.end(script ?? '<!doctype html><title>diptych</title><link rel="icon" href="data:,">')
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo
-  return { url: `http://127.0.0.1:${port}/`, close: () => server.close() }
+  return { url: `http://127.0.0.1:${port}/`, scripts, close: () => server.close() }
 }
 
 async function launch(executablePath: string): Promise<Browser> {
@@ -66,48 +35,85 @@ async function launch(executablePath: string): Promise<Browser> {
   return chromium.launch({ executablePath, headless: true, chromiumSandbox: false, args })
 }
 
-async function collect(browser: Browser, url: string): Promise<BrowserResult[]> {
+/** The result of the script at `path` in a page of its own; rejects with what the page threw, or why it gave none. */
+async function runInPage(browser: Browser, url: string, path: string): Promise<PageResult> {
   const page = await browser.newPage()
-  // What a page throws outside a case would otherwise only show as a missing result.
-  const thrown = new Promise<never>((_, reject) => {
-    page.on('pageerror', (error) => reject(error))
+  let stop = () => {}
+  const failure = new Promise<never>((_, reject) => {
+    const ended = () => reject(new Error('the browser ended'))
+    const timer = setTimeout(() => reject(new Error(`no result after ${minutes} minutes`)), minutes * 60_000)
+    page.on('pageerror', reject)
     page.on('crash', () => reject(new Error('the page crashed')))
-    setTimeout(() => reject(new Error(`no result after ${minutes} minutes`)), minutes * 60_000).unref()
+    browser.on('disconnected', ended)
+    stop = () => {
+      clearTimeout(timer)
+      browser.off('disconnected', ended)
+    }
   })
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/favicon/.test(message.location().url)) console.log(`  page: ${message.text()}`)
+    if (message.type() === 'error') console.log(`      ${path}: ${message.text()}`)
   })
-  const results = (async () => {
+  const result = (async () => {
     await page.goto(url)
-    await page.waitForFunction('globalThis.results !== undefined', undefined, { timeout: 60_000 })
-    return (await page.evaluate('globalThis.results')) as BrowserResult[]
+    return (await page.evaluate(`import('${path}').then(({ result }) => result)`)) as PageResult
   })()
-  return Promise.race([results, thrown])
+  try {
+    const outcome = await Promise.race([result, failure])
+    await page.close()
+    return outcome
+  } finally {
+    stop()
+    result.catch(() => {})
+  }
 }
+
+const indented = (text: string) => text.trim().split('\n').join('\n      ')
+const messageOf = (error: unknown) => (error instanceof Error ? (error.stack ?? error.message) : String(error))
 
 async function main(): Promise<boolean> {
   const executablePath = await findChromium()
   if (!executablePath) throw new Error(`No Chromium found: ${howToGetChromium}.`)
-  const names = caseFiles(process.argv.slice(2))
-  if (names.length === 0) throw new Error('no test/shared/*.cases.ts matches')
-  const server = await serve(await bundle(names))
-  const browser = await launch(executablePath)
-  try {
-    const results = await collect(browser, server.url)
-    for (const { file, name, error } of results)
-      if (error) console.log(`FAIL  ${file}  ${name}\n      ${error.split('\n').join('\n      ')}`)
-    const failed = results.filter((result) => result.error).length
-    console.log(`browser (Chromium ${browser.version()}): ${results.length - failed} passed, ${failed} failed`)
-    return failed === 0 && results.length > 0
-  } finally {
-    await browser.close()
-    server.close()
+  const { files, left } = pageFiles(process.argv.slice(2))
+  for (const { file, reason } of left) console.log(`      not in Chromium: test/${file} ${reason}`)
+  if (files.length === 0) throw new Error('no test file for pages matches')
+  const server = await serve()
+  let browser = await launch(executablePath)
+  const version = browser.version()
+  const counts = { passed: 0, failed: 0 }
+  const report = (file: string, passed: number, failed: number, since: number, told: string) => {
+    counts.passed += passed
+    counts.failed += failed
+    const seconds = ((performance.now() - since) / 1000).toFixed(1)
+    const numbers = `${passed} passed, ${failed ? `${failed} failed, ` : ''}${seconds} s`
+    console.log(
+      `${failed ? 'FAIL' : 'ok  '}  test/${file} in Chromium  ${numbers}${told ? `\n      ${indented(told)}` : ''}`,
+    )
   }
+  for (const file of files) {
+    const started = performance.now()
+    try {
+      const path = `/${file}.js`
+      server.scripts.set(path, await bundle(file))
+      const { total, passed, errors } = await runInPage(browser, server.url, path)
+      server.scripts.delete(path)
+      const told = total === 0 ? 'ran no test' : stripVTControlCharacters(errors.join('\n'))
+      report(file, passed, total === 0 ? 1 : total - passed, started, told)
+    } catch (error) {
+      report(file, 0, 1, started, messageOf(error))
+      // A page that hangs or a process that crashed must not decide over the next file.
+      await browser.close().catch(() => {})
+      browser = await launch(executablePath)
+    }
+  }
+  await browser.close()
+  server.close()
+  console.log(`in Chromium ${version}: ${counts.passed} passed, ${counts.failed} failed`)
+  return counts.failed === 0 && counts.passed > 0
 }
 
 try {
   if (!(await main())) process.exitCode = 1
 } catch (error) {
-  console.log(`browser suite failed: ${error instanceof Error ? error.message : error}`)
+  console.log(`in Chromium: failed, ${error instanceof Error ? error.message : error}`)
   process.exitCode = 1
 }

@@ -1,4 +1,5 @@
-/** Runs a kernel's `Program` on a bare device, without the engine: for kernel tests and kernel benchmarks. */
+/** Runs a kernel's `Program` on a bare device, without the engine: for kernel tests and kernel benchmarks, in Node or in a page. */
+import { requestGpu } from '../../engine/device/open.ts'
 import type { Capabilities, Program } from '../../kernels/kernel.ts'
 
 export { randomArray } from '../shared/random.ts'
@@ -140,37 +141,7 @@ export function relativeError(a: ArrayLike<number>, b: ArrayLike<number>): numbe
   return norm === 0 ? Math.sqrt(diff) : Math.sqrt(diff / norm)
 }
 
-/** A bare device on the first adapter Dawn offers, with every feature the kernels can use. */
+/** A bare device of its own, on the machine's adapter or in a page on the browser's, with every feature the kernels can use. */
 export async function openBareDevice(): Promise<{ device: GPUDevice; capabilities: Capabilities }> {
-  const { create, globals } = await import('webgpu')
-  Object.assign(globalThis, globals)
-  const gpu = ((globalThis as any).diptychGpu ??= create([])) as GPU
-  const adapter = await gpu.requestAdapter()
-  if (!adapter) throw new Error('No WebGPU adapter: run `npm run setup`, which installs a software Vulkan driver.')
-  const wanted: GPUFeatureName[] = ['shader-f16', 'subgroups' as GPUFeatureName, 'timestamp-query']
-  const { limits } = adapter
-  const device = await adapter.requestDevice({
-    requiredFeatures: wanted.filter((f) => adapter.features.has(f)),
-    requiredLimits: {
-      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
-      maxBufferSize: limits.maxBufferSize,
-      maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
-      maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
-      maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
-      maxStorageBuffersPerShaderStage: limits.maxStorageBuffersPerShaderStage,
-    },
-  })
-  const info = adapter.info as GPUAdapterInfo & { subgroupMinSize?: number; subgroupMaxSize?: number }
-  const capabilities: Capabilities = {
-    f16: device.features.has('shader-f16'),
-    subgroups: device.features.has('subgroups' as GPUFeatureName),
-    subgroupMinSize: info.subgroupMinSize ?? 0,
-    subgroupMaxSize: info.subgroupMaxSize ?? 0,
-    software: /llvmpipe|swiftshader|software/i.test(`${info.description} ${info.device} ${info.architecture}`),
-    maxWorkgroupBytes: device.limits.maxComputeWorkgroupStorageSize,
-    maxInvocations: device.limits.maxComputeInvocationsPerWorkgroup,
-    maxStorageBuffers: device.limits.maxStorageBuffersPerShaderStage,
-    maxGrid: device.limits.maxComputeWorkgroupsPerDimension,
-  }
-  return { device, capabilities }
+  return requestGpu()
 }
