@@ -5,7 +5,7 @@
 import { Generator } from '../../engine/index.ts'
 import { helpersFor } from '../../engine/ops/pointwise.ts'
 import { philoxBlock } from '../../engine/random.ts'
-import { openSharedDevice } from './bare.ts'
+import { openBareDevice, runProgram } from '../support/program.ts'
 import { type Case, same } from './case.ts'
 
 type Four = [number, number, number, number]
@@ -79,9 +79,10 @@ export function cases(): Case[] {
     {
       name: 'philox: known answers on the adapter',
       async run() {
-        const { run } = await openSharedDevice()
+        const { device } = await openBareDevice()
         const given = Uint32Array.from(answers.flatMap(({ counter, key }) => [...counter, ...key]))
-        const [got] = await run(program, [given, new Uint32Array(4 * answers.length)])
+        const [got] = await runProgram(device, program, [given, new Uint32Array(4 * answers.length)])
+        device.destroy()
         same(hex(new Uint32Array(got!.buffer)), wanted, 'words')
       },
     },
