@@ -25,12 +25,23 @@ const colours: Readonly<Record<ContestantResult['library'], string>> = {
 
 const libraries = Object.keys(colours)
 
+/** A long name with a bar for a line break, at the space nearest to its middle. */
+function inTwoLines(name: string): string {
+  if (name.length <= 28) return name
+  const spaces = [...name.matchAll(/ /g)].map(({ index }) => index)
+  const [middle = 0] = spaces.sort((a, b) => Math.abs(a - name.length / 2) - Math.abs(b - name.length / 2))
+  return `${name.slice(0, middle)}|${name.slice(middle + 1)}`
+}
+
 /** Medians of a group on one logarithmic axis: a band a row, in it a bar a contestant. */
 function medians(group: GroupResult): Promise<string> {
   const values = group.rows.flatMap((row) =>
-    row.contestants.flatMap(({ name, library, timing }) =>
-      timing ? [{ row: row.name, name, library, ms: timing.median, label: duration(timing.median) }] : [],
-    ),
+    row.contestants.flatMap(({ name, library, timing }) => {
+      if (!timing) return []
+      // Colour tells libraries apart; what a contestant has beside its library's name stands at its bar.
+      const label = `${duration(timing.median)} ${name.replace(library, '').trim()}`.trim()
+      return [{ row: inTwoLines(row.name), name, library, ms: timing.median, label }]
+    }),
   )
   const all = values.map((v) => v.ms)
   const [low, high] = [10 ** Math.floor(Math.log10(Math.min(...all))), Math.max(...all)]
@@ -41,7 +52,7 @@ function medians(group: GroupResult): Promise<string> {
       type: 'nominal',
       title: null,
       sort: null,
-      axis: { ticks: false, domain: false },
+      axis: { ticks: false, domain: false, labelLimit: 320, labelFontSize: 10, labelExpr: "split(datum.label, '|')" },
       scale: { paddingInner: 0.3 },
     },
     yOffset: { field: 'name', type: 'nominal', sort: null },
@@ -54,7 +65,7 @@ function medians(group: GroupResult): Promise<string> {
   }
   return draw({
     width: 480,
-    height: { step: 15 },
+    height: { step: 17 },
     data: { values },
     layer: [
       {
