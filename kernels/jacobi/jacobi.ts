@@ -3,7 +3,8 @@
  *
  * A rotation in the plane (p, q) with t = tan θ makes entry (p, q) of Jᵀ S J zero; a sweep does this once for every pair,
  * n/2 disjoint pairs at a time in round-robin order (Brent and Luk 1985, "The solution of singular-value and symmetric
- * eigenvalue problems on multiprocessor arrays"). Sweeps repeat until ‖off(S)‖_F ≤ tolerance · ‖S‖_F or `maxSweeps`.
+ * eigenvalue problems on multiprocessor arrays"). Sweeps repeat until ‖off(S)‖_F ≤ tolerance · ‖S‖_F or `maxSweeps`; entries
+ * below tolerance · ‖S‖_F / n are left as they are.
  *
  * Layout, f32, row-major:
  *   s        [batch, n, n]  read; only its symmetric part (S + Sᵀ)/2 counts

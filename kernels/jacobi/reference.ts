@@ -16,13 +16,14 @@ export function jacobiReference(s: ArrayLike<number>, batch: number, n: number):
       const [row, column] = [Math.floor(i / n), i % n]
       return (s[b * n * n + row * n + column]! + s[b * n * n + column * n + row]!) / 2
     })
+    // Its rows become the eigenvectors.
     const v = Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0))
     for (let sweep = 0; sweep < 60 && offDiagonal(a, n) > 1e-15 * Math.hypot(...a); sweep++)
       for (let p = 0; p < n; p++) for (let q = p + 1; q < n; q++) rotate(a, v, n, p, q)
     const order = Array.from({ length: n }, (_, i) => i).sort((i, j) => a[i * n + i]! - a[j * n + j]!)
     order.forEach((from, to) => {
       values[b * n + to] = a[from * n + from]!
-      for (let i = 0; i < n; i++) vectors[b * n * n + i * n + to] = v[i * n + from]!
+      for (let i = 0; i < n; i++) vectors[b * n * n + i * n + to] = v[from * n + i]!
     })
   }
   return { values, vectors }
@@ -42,13 +43,18 @@ function rotate(a: Float64Array, v: Float64Array, n: number, p: number, q: numbe
   const t = (theta >= 0 ? 1 : -1) / (Math.abs(theta) + Math.hypot(theta, 1))
   const c = 1 / Math.sqrt(1 + t * t)
   const s = t * c
-  const mix = (m: Float64Array, i: number, j: number): void => {
-    const [x, y] = [m[i]!, m[j]!]
-    m[i] = c * x - s * y
-    m[j] = s * x + c * y
+  for (const rows of [a, v])
+    for (let x = p * n, y = q * n; x < (p + 1) * n; x++, y++) {
+      const before = rows[x]!
+      const other = rows[y]!
+      rows[x] = c * before - s * other
+      rows[y] = s * before + c * other
+    }
+  for (let x = p, y = q; x < n * n; x += n, y += n) {
+    const before = a[x]!
+    const other = a[y]!
+    a[x] = c * before - s * other
+    a[y] = s * before + c * other
   }
-  for (let k = 0; k < n; k++) mix(a, k * n + p, k * n + q)
-  for (let k = 0; k < n; k++) mix(a, p * n + k, q * n + k)
   a[p * n + q] = a[q * n + p] = 0
-  for (let k = 0; k < n; k++) mix(v, k * n + p, k * n + q)
 }

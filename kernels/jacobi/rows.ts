@@ -12,7 +12,8 @@
  * The WGSL is written out entry by entry, a_<row>_<column> with rows local to the lane, since registers cannot be indexed.
  * CPU adapters keep the same entries in an array that one loop of unknown length fills: the array then stays in memory, where
  * a constant index is one vector load, and a compiler that would take 10 s over so many live registers takes 1 s.
- * Sizes are padded with zero rows to 2 · pairsPerLane · lanes; a zero row is never rotated.
+ * Sizes are padded with zero rows to 2 · pairsPerLane · lanes; a zero row is never rotated. n itself is a uniform: sizes of one
+ * padding share a pipeline.
  *
  * RTX 3090 class (kernel.ts; `jacobi.ts` compares it with the other way): 4n registers a lane hold A and V, 112 at n = 28 and 160 at the limit
  * of 40, below the 255 of a thread. n/2 lanes of a subgroup work, 14 of 32 at n = 28. 16 workgroups a multiprocessor are four subgroups
@@ -56,6 +57,8 @@ export function jacobiRows(options: JacobiOptions, caps: Capabilities, pairsPerL
   const ownPairs = range(pairsPerLane)
   const bindings = jacobiBindings(n)
   const uniforms = { ...jacobiUniforms, entries: 'u32' } as const
+  /** ` && c < n`, where columns of some n of this padding are no entries of the matrix. */
+  const andReal = (c: number): string => (c > size - perLane ? ` && ${c}u < u.n` : '')
 
   const wgsl = /* wgsl */ `enable subgroups;
 // The stopping test is the same number in every lane (a subgroup sum), which the analysis cannot know.
@@ -75,8 +78,9 @@ fn main(
   let before = select(lane - 1u, 0u, lane == 0u);
   let after = min(lane + 1u, ${lanes - 1}u);
   let first = lane * ${perLane}u;
+  let matrix_at = matrix * u.n * u.n;
   var largest = 0.0;
-  for (var i = lane; i < ${n * n}u; i += ${lanes}u) { largest = max(largest, abs(s[matrix * ${n * n}u + i])); }
+  for (var i = lane; i < u.n * u.n; i += ${lanes}u) { largest = max(largest, abs(s[matrix_at + i])); }
   let scale = power_of_two(subgroupMax(largest));
   let unscale = reciprocal_power_of_two(scale);
 ${block(2, loadRows())}
@@ -87,6 +91,7 @@ ${block(2, sumSquares('off_diagonal', false))}
   var off = subgroupAdd(off_diagonal);
   let norm = sqrt(subgroupAdd(on_diagonal) + off);
   off = sqrt(off);
+  let negligible = negligible_entry(norm);
   var sweep = 0u;
   while (sweep < u.max_sweeps && !(off <= u.tolerance * norm)) {
     for (var round = 0u; round < ${size - 1}u; round++) {
@@ -107,10 +112,10 @@ ${block(2, sortAndStore())}
 }
 `
   return {
-    label: `jacobi.rows.${pairsPerLane}.n${n}`,
+    label: `jacobi.rows.${pairsPerLane}.${size}`,
     wgsl,
     bindings,
-    uniforms: packUniforms(uniforms, { batch, max_sweeps: maxSweeps, tolerance, entries: perLane * size }),
+    uniforms: packUniforms(uniforms, { batch, n, max_sweeps: maxSweeps, tolerance, entries: perLane * size }),
     grid: foldGrid(batch, caps.maxGrid),
     cost: jacobiCost(options),
     workgroupBytes: 0,
@@ -124,9 +129,8 @@ ${block(2, sortAndStore())}
 
   /** The symmetric part of S divided by the scale, zero in the padding, and the identity; without a branch, of which there would be one an entry. */
   function loadRows(): string[] {
-    const base = `matrix * ${n * n}u`
     const load = (row: string, c: string): string =>
-      `0.5 * to_unit(s[${base} + ${row} * ${n}u + ${c}], unscale) + 0.5 * to_unit(s[${base} + ${c} * ${n}u + ${row}], unscale)`
+      `0.5 * to_unit(s[matrix_at + ${row} * u.n + ${c}], unscale) + 0.5 * to_unit(s[matrix_at + ${c} * u.n + ${row}], unscale)`
     if (inMemory)
       return [
         `var a: array<f32, ${perLane * size}>;`,
@@ -134,16 +138,17 @@ ${block(2, sortAndStore())}
         `for (var i = 0u; i < u.entries; i++) {`,
         `  let row = first + i / ${size}u;`,
         `  let column = i % ${size}u;`,
-        `  if (row < ${n}u && column < ${n}u) { a[i] = ${load('row', 'column')}; }`,
+        `  if (row < u.n && column < u.n) { a[i] = ${load('row', 'column')}; }`,
         `  v[i] = select(0.0, 1.0, row == column);`,
         '}',
       ]
     return rows.flatMap((r) => [
-      `let row_${r} = min(first + ${r}u, ${n - 1}u);`,
-      `let real_${r} = first + ${r}u < ${n}u;`,
-      ...columns.map(
-        (c) => `var a_${r}_${c} = ${c < n ? `select(0.0, ${load(`row_${r}`, `${c}u`)}, real_${r})` : '0.0'};`,
-      ),
+      `let row_${r} = min(first + ${r}u, u.n - 1u);`,
+      `let real_${r} = first + ${r}u < u.n;`,
+      ...columns.map((c) => {
+        const column = andReal(c) ? `min(${c}u, u.n - 1u)` : `${c}u`
+        return `var a_${r}_${c} = select(0.0, ${load(`row_${r}`, column)}, real_${r}${andReal(c)});`
+      }),
       ...columns.map((c) => `var v_${r}_${c} = select(0.0, 1.0, first + ${r}u == ${c}u);`),
     ])
   }
@@ -177,7 +182,7 @@ ${block(2, sortAndStore())}
       `let pp_${l} = ${ownEntry(2 * l, 2 * l)};`,
       `let pq_${l} = ${ownEntry(2 * l, 2 * l + 1)};`,
       `let qq_${l} = ${ownEntry(2 * l + 1, 2 * l + 1)};`,
-      `let own_${l} = rotation(pp_${l}, qq_${l}, pq_${l});`,
+      `let own_${l} = rotation(pp_${l}, qq_${l}, pq_${l}, negligible);`,
     ])
   }
 
@@ -250,19 +255,22 @@ ${block(2, sortAndStore())}
     const owner = (c: number): string => `${Math.floor(c / perLane)}u`
     return [
       ...rows.map((r) => `let value_${r} = ${ownEntry(r, r)}; var rank_${r} = 0u;`),
-      ...range(n).flatMap((c) => [
+      ...columns.flatMap((c) => [
         `let other_${c} = subgroupBroadcast(value_${c % perLane}, ${owner(c)});`,
         ...rows.map(
           (r) =>
-            `rank_${r} += select(0u, 1u, other_${c} < value_${r} || (other_${c} == value_${r} && ${c}u < first + ${r}u));`,
+            `rank_${r} += select(0u, 1u, (other_${c} < value_${r} || (other_${c} == value_${r} && ${c}u < first + ${r}u))${andReal(c)});`,
         ),
       ]),
-      ...range(n).map((c) => `let place_${c} = subgroupBroadcast(rank_${c % perLane}, ${owner(c)});`),
+      ...columns.map((c) => `let place_${c} = subgroupBroadcast(rank_${c % perLane}, ${owner(c)});`),
       ...rows.flatMap((r) => [
-        `if (first + ${r}u < ${n}u) {`,
-        `  values[matrix * ${n}u + rank_${r}] = from_unit(value_${r}, scale);`,
-        `  let base = matrix * ${n * n}u + (first + ${r}u) * ${n}u;`,
-        ...range(n).map((c) => `  vectors[base + place_${c}] = ${at('v', r, c)};`),
+        `if (first + ${r}u < u.n) {`,
+        `  values[matrix * u.n + rank_${r}] = from_unit(value_${r}, scale);`,
+        `  let base = matrix_at + (first + ${r}u) * u.n;`,
+        ...columns.map((c) => {
+          const store = `vectors[base + place_${c}] = ${at('v', r, c)};`
+          return andReal(c) ? `  if (${c}u < u.n) { ${store} }` : `  ${store}`
+        }),
         '}',
       ]),
     ]
