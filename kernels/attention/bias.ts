@@ -72,7 +72,7 @@ export function biasEntryProgram(p: AttentionProblem, caps: Capabilities): Progr
   const main = `@compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3u, @builtin(num_workgroups) nwg: vec3u, @builtin(local_invocation_index) lid: u32) {
   let t = (wid.y * nwg.x + wid.x) * 64u + lid;
-  if (t >= ${count}u) { return; }
+  if (t >= ${biasGroups(p).groups}u * u.lq * u.lk) { return; }
   let key = t % u.lk;
   let query = t / u.lk % u.lq;
   let owner = t / (u.lk * u.lq);

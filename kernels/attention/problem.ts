@@ -209,7 +209,7 @@ export function shell(
     if (vector) return `fn ${name}At(row: u32, c: u32) -> vec4f { return ${arrays[name]!.load('row + c')}; }`
     const part = ['0.0', '0.0', '0.0', '0.0']
     for (let i = 0; i < tail; i++) part[i] = arrays[name]!.load(`i + ${i}u`)
-    const ragged = tail ? `\n  if (c == ${Math.floor(p.d / 4)}u) { return vec4f(${part.join(', ')}); }` : ''
+    const ragged = tail ? `\n  if (c == u.chunks - 1u) { return vec4f(${part.join(', ')}); }` : ''
     return `fn ${name}At(row: u32, c: u32) -> vec4f {
   let i = row + 4u * c;${ragged}
   return vec4f(${['i', 'i + 1u', 'i + 2u', 'i + 3u'].map((i) => arrays[name]!.load(i)).join(', ')});
@@ -220,7 +220,7 @@ export function shell(
     if (vector) return `fn ${name}Put(row: u32, c: u32, value: vec4f) { ${array.store('row + c', 'value')} }`
     const part = (i: number): string => array.store(`i + ${i}u`, `value.${'xyzw'[i]}`)
     const parts = [0, 1, 2, 3].map(part)
-    const ragged = tail ? `\n  if (c == ${Math.floor(p.d / 4)}u) { ${parts.slice(0, tail).join(' ')} return; }` : ''
+    const ragged = tail ? `\n  if (c == u.chunks - 1u) { ${parts.slice(0, tail).join(' ')} return; }` : ''
     return `fn ${name}Put(row: u32, c: u32, value: vec4f) {\n  let i = row + 4u * c;${ragged}\n  ${parts.join(' ')}\n}`
   }
   const inputRows = Object.keys(rowArrays).filter((name) => !outputs.includes(name))
