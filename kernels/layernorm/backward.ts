@@ -53,6 +53,7 @@ function inputsProgram(problem: LayerNormBackwardProblem, layout: RowLayout, cap
     ...(problem.epilogue?.bindings ?? []),
     dx.binding,
   ]
+  const sums = rows.rowSums(layout, ['G', 'Gx'])
   const terms = ({ r, read }: rows.Element): string =>
     `let g = ${read(dy)} * ${read(gamma)}; let xhat = (${read(x)} - mu${r}) * r${r};`
   const wgsl = `${rows.rowHeader(layout, bindings)}${declareBindings(bindings)}
@@ -61,13 +62,15 @@ ${floatFunctions([x, dy, dx, ...(problem.epilogue?.arrays ?? [])])}
 ${problem.epilogue?.wgsl ?? ''}
 ${rows.rowFunctions(layout)}
 ${rows.rowMain(layout)}
-${rows.eachRow(layout, (r) => `  let mu${r} = mean[row${r}]; let r${r} = rstd[row${r}]; var partG${r} = 0.0; var partGx${r} = 0.0;`)}
+${rows.eachRow(layout, (r) => `  let mu${r} = mean[row${r}]; let r${r} = rstd[row${r}];`)}
+${sums.declare}
 ${rows.keepRows(layout, [x, dy])}
 ${rows.eachElement(
   layout,
   [x, dy],
-  (element) => `${terms(element)} partG${element.r} += total(g); partGx${element.r} += total(g * xhat);`,
-  { columns: [gamma] },
+  (element) =>
+    `${terms(element)} ${sums.into('G', element.r)} += total(g); ${sums.into('Gx', element.r)} += total(g * xhat);`,
+  { columns: [gamma], ...sums.runs },
 )}
 ${rows.eachRow(layout, (r) => `  let meanG${r} = rowSum(partG${r}, slot) / u.width; let meanGx${r} = rowSum(partGx${r}, slot) / u.width;`)}
   if (!live0) { return; }
@@ -109,7 +112,7 @@ function inputLayouts(problem: LayerNormBackwardProblem, caps: Capabilities): Ro
   if (!caps.software || problem.rows < 64) return layouts
   const vector = problem.width % 4 === 0
   const name = `lanes1x8.pairs${vector ? '.vec4' : ''}`
-  return [{ name, lanes: 1, threads: 8, vector, kept: 0, together: 2, subgroup: false }, ...layouts]
+  return [{ name, lanes: 1, threads: 8, vector, kept: 0, together: 2, subgroup: false, long: false }, ...layouts]
 }
 
 /** Bindings: x, gamma [width], dy, mean [rows], rstd [rows], the epilogue's, dx (rw); x, dy, dx [rows, width] contiguous. */

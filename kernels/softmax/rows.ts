@@ -36,7 +36,14 @@ export interface RowLayout {
   readonly together: number
   /** The workgroup is exactly one subgroup, which reduces without workgroup memory. */
   readonly subgroup: boolean
+  /** A lane has so many columns that it must sum them in runs to keep its digits. */
+  readonly long: boolean
 }
+
+/** Columns of a lane beyond which its sums lose digits: a hundred roundings of one sign were seen in ten thousand additions. */
+const longLane = 2048
+/** Columns of a lane in one run. */
+const runOf = ({ long }: RowLayout): number => (long ? 512 : 32)
 
 const mostKept = 8
 
@@ -52,7 +59,7 @@ export function rowLayouts(problem: RowProblem, caps: Capabilities): RowLayout[]
     for (const kept of needed <= mostKept && together === 1 ? [needed, 0] : [0]) {
       const name = `${subgroup ? 'subgroup' : 'lanes'}${lanes}x${reach}${vector ? '.vec4' : ''}${kept ? '.kept' : ''}`
       if (!layouts.some((l) => l.name === name))
-        layouts.push({ name, lanes, threads, vector, kept, together, subgroup })
+        layouts.push({ name, lanes, threads, vector, kept, together, subgroup, long: needed > longLane })
     }
   }
   const size = caps.subgroupMinSize
@@ -170,7 +177,7 @@ export interface Element {
 /**
  * Runs `body` for every element that this lane owns: column by column, and in a column for each row. `once` comes
  * before the rows of a column; `columns` are arrays of one value a column, loaded once for all rows. `open` and `close` stand
- * around every run of 32 columns of a lane: sums of sums lose fewer digits.
+ * around every run of columns of a lane: sums of sums lose fewer digits.
  */
 export function eachElement(
   layout: RowLayout,
@@ -197,12 +204,28 @@ export function eachElement(
   const loop = (from: string, end: string): string =>
     `  for (var i = ${from}; i < ${end}; i += ${layout.lanes}u) {\n    ${shared}\n${each()}\n  }`
   if (!open) return loop('lane', 'u.elements')
-  const run = 32 * layout.lanes
+  const run = runOf(layout) * layout.lanes
   return `  for (var run = lane; run < u.elements; run += ${run}u) {
   ${open}
   ${loop('run', `min(u.elements, run + ${run}u)`)}
   ${close}
   }`
+}
+
+/**
+ * Sums over the elements of each row, in runs where a lane has many: `declare` makes `part<name><r>`, a body adds to `into(name, r)`,
+ * and `runs` are options of `eachElement`.
+ */
+export function rowSums(layout: RowLayout, names: readonly string[]) {
+  const each = (line: (name: string) => string): string =>
+    eachRow(layout, (r) => names.map((name) => line(`${name}${r}`)).join(' '))
+  return {
+    declare: each((name) => `var part${name} = 0.0;`),
+    into: (name: string, r: number): string => `${layout.long ? 'run' : 'part'}${name}${r}`,
+    runs: layout.long
+      ? { open: each((name) => `var run${name} = 0.0;`), close: each((name) => `part${name} += run${name};`) }
+      : {},
+  }
 }
 
 /** Body that stores only in rows that exist. */

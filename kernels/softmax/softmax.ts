@@ -8,7 +8,7 @@
  * instead of NaN. A NaN in a row makes the whole row NaN.
  *
  * Maximum and sum are taken in one pass (Milakov and Gimelshein 2018, arXiv:1805.02867): a lane that meets a larger value
- * scales what it has summed. `rows.ts` says how rows are dealt out and why memory is the bound: 8 bytes and 6 operations an
+ * scales what it has summed, in runs where a row is long. `rows.ts` says how rows are dealt out and why memory is the bound: 8 bytes and 6 operations an
  * element, 12 bytes in the gradient, read once where it stays in registers.
  */
 import type { Binding, Capabilities, Program, Variant } from '../kernel.ts'
@@ -72,12 +72,23 @@ const rowStatistics = (
   layout: RowLayout,
   x: FloatArray,
 ): string => `${rows.eachRow(layout, (r) => `  var most${r} = -3.4028234e38; var part${r} = 0.0; var worst${r} = Bits();`)}
+${layout.long ? rows.eachRow(layout, (r) => `  var all${r} = 0.0; var allMost${r} = most${r};`) : ''}
 ${rows.eachElement(
   layout,
   [x],
   ({ r, read }) =>
     `worst${r} = max(worst${r}, bitcast<Bits>(${read(x)}) & Bits(0x7fffffffu)); let most = max(most${r}, largest(${read(x)})); part${r} = part${r} * exp(most${r} - most) + total(exp(${read(x)} - most)); most${r} = most;`,
+  layout.long
+    ? {
+        open: rows.eachRow(layout, (r) => `  part${r} = 0.0;`),
+        close: rows.eachRow(
+          layout,
+          (r) => `  all${r} = all${r} * exp(allMost${r} - most${r}) + part${r}; allMost${r} = most${r};`,
+        ),
+      }
+    : {},
 )}
+${layout.long ? rows.eachRow(layout, (r) => `  part${r} = all${r};`) : ''}
 ${rows.eachRow(
   layout,
   (r) => `  let high${r} = rowMax(most${r}, slot);
@@ -109,8 +120,9 @@ function backwardProgram(problem: SoftmaxProblem, layout: RowLayout, caps: Capab
   const dx = rows.rowArray('dx', layout, caps, problem.output, 'read_write')
   // log-softmax needs no y for its sum: it is read in the second pass alone.
   const summed = problem.log ? [dy] : [y, dy]
-  const body = `${rows.eachRow(layout, (r) => `  var part${r} = 0.0;`)}
-${rows.eachElement(layout, summed, ({ r, read }) => `part${r} += total(${summed.map(read).join(' * ')});`)}
+  const sums = rows.rowSums(layout, [''])
+  const body = `${sums.declare}
+${rows.eachElement(layout, summed, ({ r, read }) => `${sums.into('', r)} += total(${summed.map(read).join(' * ')});`, sums.runs)}
 ${rows.eachRow(layout, (r) => `  let sum${r} = rowSum(part${r}, slot);`)}
   if (!live0) { return; }
 ${rows.eachElement(layout, [y, dy], (element) => {

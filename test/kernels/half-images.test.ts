@@ -55,16 +55,20 @@ for (const [storage, all] of halfStorages(capabilities)) {
   })
 
   test(`directional pooling and its gradient, ${storage}`, async () => {
-    for (const [mode, e] of [
-      ['mean', 8],
-      ['mean', 5],
-      ['max', 3],
+    for (const [mode, e, b, t] of [
+      ['mean', 8, 2, 3],
+      ['mean', 5, 2, 3],
+      ['mean', 1, 1, 1],
+      ['mean', 67, 1, 61],
+      ['max', 3, 2, 3],
+      ['max', 1, 1, 1],
+      ['max', 33, 1, 17],
     ] as const) {
-      const problem = { b: 2, t: 3, l: 3, e, mode, tokens: 'f16', pooled: 'f16' } as const
-      const z = random(2 * 3 * 10 * e, 1)
+      const problem = { b, t, l: 3, e, mode, tokens: 'f16', pooled: 'f16' } as const
+      const z = random(b * t * 10 * e, 1)
       const want = directionalPoolReference(problem, z)
       const indices = mode === 'max' ? [want.idxh, want.idxv] : []
-      const [dzh, dzv, dzcls] = [random(6 * e, 2), random(6 * e, 3), random(2 * e, 4)] as const
+      const [dzh, dzv, dzcls] = [random(3 * b * e, 2), random(3 * b * e, 3), random(b * e, 4)] as const
       const [forward] = directionalPoolVariants(problem, caps)
       const outputs = [half(want.zh), half(want.zv), half(want.zcls), ...indices.map((i): Output => ({ want: i }))]
       await check(forward!.program(), [words(z)], outputs, storage)

@@ -42,6 +42,7 @@ const others = [
   [67, 31],
   [65, 257],
   [17, 4099],
+  [1, 1000003],
 ] as const
 
 for (const [rows, width] of [...shapes, ...others]) {
