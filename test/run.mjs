@@ -79,6 +79,8 @@ process.on('exit', () => rmSync(scratch, { recursive: true, force: true }))
 // Mesa's software driver compiles in half the time without optimising: tests look at values, not at speed.
 process.env.GALLIVM_PERF ??= 'nopt'
 
+process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --import=${new URL('support/rest.mjs', import.meta.url)}`
+
 const running = new Set()
 for (const signal of ['SIGINT', 'SIGTERM'])
   process.on(signal, () => {

@@ -1,5 +1,5 @@
 /** Runs a kernel's `Program` on a bare device, without the engine: for kernel tests, in Node or in a page. */
-import { inNode, requestGpu } from '../../engine/device/open.ts'
+import { requestGpu } from '../../engine/device/open.ts'
 import type { Capabilities, Program } from '../../kernels/kernel.ts'
 
 export { randomArray } from '../shared/random.ts'
@@ -19,27 +19,6 @@ export interface PreparedProgram {
   readonly buffers: GPUBuffer[]
   encode(pass: GPUComputePassEncoder): void
   destroy(): void
-}
-
-let pause: Int32Array | undefined
-
-/**
- * Waits for Dawn. In Node it asks for what is ready again and again without rest, and takes a core from the driver that computes: here it
- * rests a millisecond each time.
- */
-async function patiently<T>(waiting: Promise<T>): Promise<T> {
-  if (!inNode) return waiting
-  pause ??= new Int32Array(new SharedArrayBuffer(4))
-  let done = false
-  const end = () => {
-    done = true
-  }
-  waiting.then(end, end)
-  while (!done) {
-    await new Promise(setImmediate)
-    if (!done) Atomics.wait(pause, 0, 0, 1)
-  }
-  return waiting
 }
 
 interface Compiled {
@@ -68,12 +47,10 @@ async function compile(device: GPUDevice, program: Program): Promise<Compiled> {
   if (program.uniforms.length)
     entries.push({ binding: entries.length, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'uniform' } })
   const layout = device.createBindGroupLayout({ entries })
-  const pipeline = await patiently(
-    device.createComputePipelineAsync({
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: 'main' },
-    }),
-  )
+  const pipeline = await device.createComputePipelineAsync({
+    layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+    compute: { module, entryPoint: 'main' },
+  })
   return { pipeline, layout }
 }
 
@@ -131,7 +108,7 @@ export async function readBuffer(device: GPUDevice, buffer: GPUBuffer, count: nu
   const encoder = device.createCommandEncoder()
   encoder.copyBufferToBuffer(buffer, 0, staging, 0, size)
   device.queue.submit([encoder.finish()])
-  await patiently(staging.mapAsync(GPUMapMode.READ))
+  await staging.mapAsync(GPUMapMode.READ)
   const out = new Float32Array(staging.getMappedRange().slice(0, count * 4))
   staging.destroy()
   return out
