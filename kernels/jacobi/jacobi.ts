@@ -36,8 +36,12 @@ export { type JacobiProblem, jacobiBindings, jacobiNeedsWork } from './common.ts
 const manyMatrices = 512
 const shortRounds = 24
 
-/** Largest n whose rows are kept in registers: 4n of them a lane where a lane holds one pair; on a CPU adapter memory serves. */
-const rowsLimit = (caps: Capabilities): number => (caps.software ? 48 : 40)
+/**
+ * Largest n whose rows are kept in registers: 4n of them a lane where a lane holds one pair. On a CPU adapter memory serves, and a lane
+ * holds at most four pairs: the text of six compiles for twelve seconds on SwiftShader, whose subgroups have four lanes.
+ */
+const rowsLimit = ({ software, subgroupMinSize }: Capabilities): number =>
+  software ? Math.min(48, 8 * subgroupMinSize) : 40
 
 /**
  * Ways to solve the problem, best guess first.
