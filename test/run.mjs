@@ -1,8 +1,8 @@
 /**
  * Runs every `test/**\/*.test.ts`, each in a process of its own (one device a process), on the machine's own adapter: a GPU, or the software
- * Vulkan driver that stands in for it. `test/kernels/` runs once more on every other software driver that is installed (lavapipe; SwiftShader,
- * which comes with Chromium), beside a GPU too, since kernels choose other variants on a CPU. Beside all that runs the browser suite
- * (test/browser/run.ts): the kernels' files and the shared cases in headless Chromium.
+ * Vulkan driver that stands in for it. Beside that runs the browser suite (test/browser/run.ts): the kernels' files and the shared cases in
+ * headless Chromium, on SwiftShader. `test/kernels/` runs once more on every other software driver that is installed (lavapipe; SwiftShader
+ * where the browser suite does not run on it), beside a GPU too, since kernels choose other variants on a CPU.
  *
  * Arguments filter by substring of the path: `npm test kernels/softmax` runs that file on every one of these adapters. `browser` runs the
  * browser suite, too (alone: nothing else); other filters beside it choose its files as well.
@@ -164,8 +164,7 @@ async function findAdapters(only) {
 }
 
 /** Prints what the browser suite says as it comes. Returns whether it passed, and its last line, which sums up. */
-async function runBrowserSuite(filters) {
-  const chromium = await execute(['test/browser/chromium.ts'])
+async function runBrowserSuite(chromium, filters) {
   if (chromium.code !== 0) {
     // 1: there is none, which only fails a run that asked for it; 2: CHROMIUM_PATH is wrong.
     const passed = chromium.code === 1 && !named
@@ -211,7 +210,10 @@ if (files.length === 0 && !withBrowser) {
 const [main, ...others] = files.length ? await findAdapters(only) : []
 if (main) console.log(`adapter: ${main.description}`)
 const kernels = files.filter((file) => file.startsWith('test/kernels/'))
-const drivers = kernels.length ? others : []
+const chromium = withBrowser ? await execute(['test/browser/chromium.ts']) : undefined
+// In Chromium the kernels run on SwiftShader, so that it needs no run of its own.
+const inBrowser = chromium?.code === 0 && process.env.DIPTYCH_BROWSER_GPU !== '1' ? 'SwiftShader' : undefined
+const drivers = kernels.length ? others.filter(({ name }) => name !== inBrowser) : []
 const runs = [
   ...files.map((file) => ({ file, adapter: main })),
   ...drivers.filter(({ problem }) => !problem).flatMap((adapter) => kernels.map((file) => ({ file, adapter }))),
@@ -219,7 +221,7 @@ const runs = [
 // First, beside the files: it mostly waits for one core.
 let browser = { passed: true, told: '' }
 const startBrowser = async () => {
-  browser = await runBrowserSuite(ofFiles)
+  browser = await runBrowserSuite(chromium, ofFiles)
 }
 await runAll(runs, withBrowser ? [startBrowser] : [])
 const used = main ? [main, ...drivers] : []

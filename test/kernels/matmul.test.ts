@@ -100,6 +100,8 @@ async function check(
   const want = matmulReference(problem, a, b).map(finish)
   for (const tier of tiers) {
     const program = tier(problem, caps)
+    // For few outputs: a workgroup for every 8 × 8 takes CPU adapters seconds.
+    if (splits.includes(tier) && want.length > 4096) continue
     const c = new Float32Array(want.length + 8).fill(Number.NaN, 0, want.length).fill(-7, want.length)
     const [got] = await runProgram(device, program, [a, b, ...extra, c])
     const error = relativeError(got!.subarray(0, want.length), want)
