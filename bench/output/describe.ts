@@ -107,7 +107,7 @@ export function programsOf(launches: readonly LaunchResult[]): ProgramUse[] {
 const known = <T>(value: T | undefined, show: (value: T) => string): string =>
   value === undefined ? 'not known' : show(value)
 
-export const programColumns = [
+const programColumns = [
   'program',
   'launches',
   'flop/B',
@@ -117,7 +117,7 @@ export const programColumns = [
   'least',
 ] as const
 
-/** Cells of a program, in the order of `programColumns`. */
+/** Cells of a program: label, launches, flop/B, workgroup memory, accumulators a thread, bound, least time. */
 export const programCells = (use: ProgramUse): string[] => [
   use.label,
   count(use.times),
@@ -136,6 +136,13 @@ export function programsOfRow(row: RowResult): { readonly on: string; readonly p
     { on: 'on an RTX 3090', programs: programsOf(own?.discreteLaunches ?? []) },
   ].filter(({ programs }) => programs.length)
 }
+
+/** The same as tables, heads first, for the terminal and the page. */
+export const programTables = (row: RowResult): (readonly (readonly string[])[])[] =>
+  programsOfRow(row).map(({ on, programs }) => {
+    const [first, ...others] = programColumns
+    return [[`${first} ${on}`, ...others], ...programs.map(programCells)]
+  })
 
 export const ceilingLine = ({ gflops, copies }: Ceilings): string =>
   `measured ceilings: ${digits(gflops)} GFLOP/s multiply-add; ${copies

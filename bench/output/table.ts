@@ -2,16 +2,7 @@
 import colours from 'picocolors'
 import type { Environment, GroupResult, Report, RowResult } from '../results.ts'
 import type { Ceilings } from '../roofline.ts'
-import {
-  ceilingLine,
-  cells,
-  columns,
-  environmentFacts,
-  problemLine,
-  programCells,
-  programColumns,
-  programsOfRow,
-} from './describe.ts'
+import { ceilingLine, cells, columns, environmentFacts, problemLine, programTables } from './describe.ts'
 
 const width = (text: string): number => [...text].length
 
@@ -32,12 +23,6 @@ export function aligned(rows: readonly (readonly string[])[], indent = '    '): 
   )
 }
 
-const programTable = (row: RowResult): string[] =>
-  programsOfRow(row).flatMap(({ on, programs }) => {
-    const [first, ...others] = programColumns
-    return aligned([[`${first} ${on}`, ...others], ...programs.map(programCells)], '      ')
-  })
-
 export function rowText(row: RowResult): string {
   const [head, ...body] = aligned([columns, ...row.contestants.map((c) => cells(c, row))])
   const marked = body.map((line, i) => {
@@ -51,7 +36,7 @@ export function rowText(row: RowResult): string {
     colours.dim(head!),
     ...marked,
     ...lead,
-    ...programTable(row).map(colours.dim),
+    ...programTables(row).flatMap((table) => aligned(table, '      ').map(colours.dim)),
   ].join('\n')
 }
 

@@ -5,16 +5,7 @@
 import { openDevice } from '../../engine/index.ts'
 import type { Group, RowContext } from '../contract.ts'
 import { DiptychLibrary } from '../libraries/diptych.ts'
-import {
-  ceilingLine,
-  cells,
-  columns,
-  environmentFacts,
-  problemLine,
-  programCells,
-  programColumns,
-  programsOfRow,
-} from '../output/describe.ts'
+import { ceilingLine, cells, columns, environmentFacts, problemLine, programTables } from '../output/describe.ts'
 import type { Environment, Report, RowResult } from '../results.ts'
 import { passedAll, runGroups } from '../run.ts'
 import { Session } from '../session.ts'
@@ -53,22 +44,20 @@ function show(row: RowResult, body: HTMLElement): void {
   }
   const cell = make('td', '', 'programs')
   cell.setAttribute('colspan', String(columns.length))
-  for (const { on, programs } of programsOfRow(row)) {
-    const [first, ...others] = programColumns
-    cell.append(table([`${first} ${on}`, ...others], programs.map(programCells)))
-  }
+  cell.append(...programTables(row).map(table))
   const line = make('tr')
   line.append(cell)
   body.append(line)
 }
 
-function table(heads: readonly string[], rows: readonly (readonly string[])[]): HTMLElement {
+/** The first row is its heads. */
+function table(rows: readonly (readonly string[])[]): HTMLElement {
   const made = make('table')
-  for (const [tag, texts] of [['th', heads] as const, ...rows.map((row) => ['td', row] as const)]) {
+  rows.forEach((texts, i) => {
     const line = make('tr')
-    line.append(...texts.map((text) => make(tag, text)))
+    line.append(...texts.map((text) => make(i ? 'td' : 'th', text)))
     made.append(line)
-  }
+  })
   return made
 }
 

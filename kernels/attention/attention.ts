@@ -24,11 +24,13 @@ export function passVariants(p: AttentionProblem, pass: Pass, caps: Capabilities
   checkProblem(p)
   const vector = vectorizable(p)
   const variants: Variant[] = []
-  const row = (kind: RowStaging['kind'], threads: number, tile: number): void => {
+  /** Whether it fits the device. */
+  const row = (kind: RowStaging['kind'], threads: number, tile: number): boolean => {
     const staging: RowStaging = { kind, threads, tile }
-    if (threads > caps.maxInvocations || rowStagingBytes(p, pass, staging) > caps.maxWorkgroupBytes) return
+    if (threads > caps.maxInvocations || rowStagingBytes(p, pass, staging) > caps.maxWorkgroupBytes) return false
     const name = kind === 'direct' ? `row.${threads}` : `row.${kind}.${threads}x${tile}`
     variants.push({ name, program: () => rowProgram(p, pass, staging, vector, caps) })
+    return true
   }
   if (caps.software) {
     const shapes = subgroupShapes(p, pass, caps)
@@ -46,11 +48,8 @@ export function passVariants(p: AttentionProblem, pass: Pass, caps: Capabilities
   const narrow = rowChunks(p) <= 4
   const heads = (): void => {
     if (!short || own > 128 || rowRegisters(p, pass) > mostRowRegisters) return
-    for (const threads of own <= 32 ? [64, 32] : own <= 64 ? [64] : [128]) {
-      const before = variants.length
-      row('heads', threads, shortTile(p, pass))
-      if (variants.length > before) return
-    }
+    for (const threads of own <= 32 ? [64, 32] : own <= 64 ? [64] : [128])
+      if (row('heads', threads, shortTile(p, pass))) return
   }
   if (narrow) heads()
   const shapes = tileShapes.filter(

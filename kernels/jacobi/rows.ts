@@ -17,8 +17,8 @@
  *
  * RTX 3090 class (kernel.ts; `jacobi.ts` compares it with the other way): 4n registers a lane hold A and V, 112 at n = 28 and 160 at the limit
  * of 40, below the 255 of a thread. n/2 lanes of a subgroup work, 14 of 32 at n = 28. 16 workgroups a multiprocessor are four subgroups
- * a scheduler, which hide each other's shuffles: 500 instructions a round, 27 rounds, some 8 sweeps are 108,000, at a fourth of
- * them a clock 16 µs a matrix and multiprocessor.
+ * a scheduler, which hide each other's shuffles: 500 instructions a round, 27 rounds, some 8 sweeps are 108,000, at four a
+ * clock 16 µs a matrix and multiprocessor.
  */
 import {
   type Capabilities,

@@ -11,8 +11,8 @@
  * it is unknown to the compiler: a thread finds its first block and its step by division, once, and then adds.
  *
  * RTX 3090 class (kernel.ts): a block's four entries are read and written for 16 multiply-adds, an entry of V for two: workgroup memory
- * and the two barriers a round are the bound, not arithmetic. 8c² + 24c B for a capacity c are 9 kB at n = 28, 35 kB at 64: 11 and two workgroups of
- * 256 threads that keep next to nothing, of which 6 fit by their threads.
+ * and the two barriers a round are the bound, not arithmetic. 8c² + 20c B for a capacity c, and 4 a thread, are 10 kB at n = 28, 35 kB at
+ * 64: ten and two workgroups of 256 threads that keep next to nothing, of which 6 fit by their threads.
  */
 import {
   type Capabilities,

@@ -8,8 +8,8 @@
  * instead of NaN. A NaN in a row makes the whole row NaN.
  *
  * Maximum and sum are taken in one pass (Milakov and Gimelshein 2018, arXiv:1805.02867): a lane that meets a larger value
- * scales what it has summed, in runs where a row is long. `rows.ts` says how rows are dealt out and why memory is the bound: 8 bytes and 6 operations an
- * element, 12 bytes in the gradient, read once where it stays in registers.
+ * scales what it has summed, in runs where a row is long. `rows.ts` says how rows are dealt out and why memory is the bound: 8 bytes and 6
+ * operations an element, 12 bytes in the gradient, read once where it stays in registers.
  */
 import type { Binding, Capabilities, Program, Variant } from '../kernel.ts'
 import { declareBindings, declareUniforms, packUniforms } from '../kernel.ts'

@@ -47,12 +47,12 @@ export async function* readTar(path: string, wants: (name: string) => boolean = 
       ).replace(/^(\.\/)+/, '')
       longName = type === 'g' ? longName : undefined
       if (type !== '0') {
-        await source.skip(padded)
+        await source.discard(padded)
         continue
       }
       if (wants(name)) yield { name, size, data: (await required(source, padded)).subarray(0, size) }
       else {
-        await source.skip(padded)
+        await source.discard(padded)
         yield { name, size, data: undefined }
       }
     }
@@ -119,7 +119,7 @@ class BlockSource {
     return all.subarray(0, bytes)
   }
 
-  async skip(bytes: number): Promise<void> {
+  async discard(bytes: number): Promise<void> {
     for (let left = bytes; left > 0; ) {
       const step = Math.min(left, 1 << 16)
       if (!(await this.take(step))) throw new Error('the archive ends inside a file: cut short?')
